@@ -1,0 +1,1 @@
+"""Pure array maths: no file format, no physical frame, no GUI."""

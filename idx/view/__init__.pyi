@@ -1,0 +1,5 @@
+from . import plot
+from .napari_app import napari
+from .notebook import linked
+
+__all__ = ["linked", "napari", "plot"]
