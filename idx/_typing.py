@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import Any, TypeAlias
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,3 +20,35 @@ RGBArray: TypeAlias = npt.NDArray[np.uint8]
 """(y, x, 3)."""
 Triple: TypeAlias = tuple[float, float, float]
 Pair: TypeAlias = tuple[float, float]
+
+K = TypeVar("K")
+V_co = TypeVar("V_co", covariant=True)
+
+
+class FrozenMapping(Mapping[K, V_co]):
+    """A mapping that cannot be changed, in insertion order.
+
+    Unlike ``types.MappingProxyType`` it can be pickled and deep-copied, so a case travels to a worker process.
+
+    Examples
+    --------
+    >>> FrozenMapping({"bin_hu": 25}) == {"bin_hu": 25}
+    True
+    """
+
+    __slots__ = ("_items",)
+
+    def __init__(self, items: Mapping[K, V_co]) -> None:
+        self._items = dict(items)
+
+    def __getitem__(self, key: K) -> V_co:
+        return self._items[key]
+
+    def __iter__(self) -> Iterator[K]:
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __repr__(self) -> str:
+        return repr(self._items)

@@ -6,9 +6,9 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 
 import idx
+from idx._typing import FrozenMapping
 from idx.errors import FormatError
 
 Setting = str | int | float | bool | None
@@ -39,7 +39,7 @@ class Source:
     def __post_init__(self) -> None:
         object.__setattr__(self, "path", str(Path(self.path).absolute()))
         object.__setattr__(self, "files", tuple(sorted(self.files)))
-        object.__setattr__(self, "ids", MappingProxyType(dict(self.ids)))
+        object.__setattr__(self, "ids", FrozenMapping(dict(self.ids)))
 
     def sha256(self) -> str:
         """Hash of the content of all files, independent of where they lie.
@@ -94,4 +94,4 @@ class Provenance:
     version: str = field(default_factory=lambda: idx.__version__)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "settings", MappingProxyType(dict(self.settings)))
+        object.__setattr__(self, "settings", FrozenMapping(dict(self.settings)))

@@ -98,14 +98,13 @@ def resolve_device(device: str | torch.device | None = None) -> torch.device:
 
     name = current_settings().device if device is None else str(device)
     if name == "auto":
-        if torch.cuda.is_available():
-            name = "cuda"
-        else:
-            name = "mps" if torch.backends.mps.is_available() else "cpu"
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     wanted = torch.device(name)
-    present = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}.get(wanted.type, lambda: True)()
+    present = True
+    if wanted.type == "cuda":
+        present = torch.cuda.is_available()
+    elif wanted.type == "mps":
+        present = torch.backends.mps.is_available()
     if not present or (wanted.type == "cuda" and (wanted.index or 0) >= torch.cuda.device_count()):
-        raise MissingDependency(
-            f"device must be present on this machine; got '{name}'. Pass device='cpu' or install the torch build for your device."
-        )
+        raise MissingDependency(f"device must be present on this machine; got '{name}'. Pass device='cpu' or install the torch build for your device.")
     return wanted

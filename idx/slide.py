@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 SAME_SCALE_RTOL = 0.02
 """A stored level is used as it is when its scale agrees with the wanted one within 2 %: 0.499 asked at 0.5 must not resample."""
+
+THUMBNAIL_BAND_PX = 1 << 24
+"""Pixels of a stored level that a thumbnail reads at a time (48 MB)."""
 
 
 @dataclass(frozen=True)
@@ -151,11 +155,20 @@ class Slide:
         fine_enough = [i for i, level in enumerate(self.levels) if level.downsample <= max(1.0, scale) * (1 + SAME_SCALE_RTOL)]
         level = fine_enough[-1] if fine_enough else 0
         stored = self.levels[level]
-        pixels = self.read_region(0, 0, width_px=stored.width_px, height_px=stored.height_px, level=level)
-        if max(pixels.shape[:2]) <= max_px:
-            return pixels
-        size = (max(1, round(width / scale)), max(1, round(height / scale)))
-        return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BOX))
+        if max(stored.width_px, stored.height_px) <= max_px:
+            return self.read_region(0, 0, width_px=stored.width_px, height_px=stored.height_px, level=level)
+        columns, rows = max(1, round(width / scale)), max(1, round(height / scale))
+        picture = np.empty((rows, columns, 3), dtype=np.uint8)
+        # In bands of whole output rows: a slide without coarser levels would not fit in memory.
+        step = max(1, round(rows * THUMBNAIL_BAND_PX / (stored.width_px * stored.height_px)))
+        for first in range(0, rows, step):
+            last = min(rows, first + step)
+            top, bottom = first * stored.height_px / rows, last * stored.height_px / rows
+            y, end = math.floor(top), min(stored.height_px, math.ceil(bottom))
+            band = Image.fromarray(self.read_region(0, y, width_px=stored.width_px, height_px=end - y, level=level))
+            box = (0, top - y, stored.width_px, min(bottom - y, end - y))
+            picture[first:last] = np.asarray(band.resize((columns, last - first), Image.Resampling.BOX, box=box))
+        return picture
 
     def to_um(self, position_px: Array, *, level: int = 0) -> FloatArray:
         """Map pixel positions (..., 2) (x, y) of a level to um in the slide's frame."""
@@ -223,7 +236,7 @@ class Contours:
     source: Source | None = field(default=None)
 
     def __post_init__(self) -> None:
-        vertices = readonly(np.reshape(self.vertices_um, (-1, 2)))
+        vertices = readonly(self.vertices_um if np.size(self.vertices_um) else np.empty((0, 2)))
         rings, polygons = (np.array(o, dtype=np.int64) for o in (self.ring_offsets, self.polygon_offsets))
         labels = tuple(self.labels) or ("",) * (len(polygons) - 1)
         consistent = (
@@ -236,9 +249,9 @@ class Contours:
             and (len(polygons) == 1 or np.diff(polygons).min() >= 1)
             and len(labels) == len(polygons) - 1
         )
-        if not consistent or not np.isfinite(vertices).all():
+        if vertices.ndim != 2 or vertices.shape[1] != 2 or not consistent or not np.isfinite(vertices).all():
             raise GeometryError(
-                f"contours must be finite rings of at least three vertices with matching offsets and labels; got {len(vertices)} vertices, "
+                f"contours must be finite rings of at least three vertices with matching offsets and labels; got {vertices.shape} vertices, "
                 f"{len(rings) - 1} rings, {len(polygons) - 1} polygons, {len(labels)} labels ({self.frame}). Build them with Contours.from_polygons."
             )
         rings.flags.writeable = polygons.flags.writeable = False
@@ -247,9 +260,20 @@ class Contours:
 
     @classmethod
     def from_polygons(cls, polygons: Iterable[Polygon], *, labels: Sequence[str] = (), frame: Frame = SLIDE, source: Source | None = None) -> Contours:
-        """Build contours from shapely polygons in um; one label per polygon."""
+        """Build contours from shapely polygons in um; one label per polygon.
+
+        Raises
+        ------
+        GeometryError
+            If a polygon is empty or is another kind of shape.
+        """
         vertices, ring_sizes, ring_counts = [np.empty((0, 2))], [0], [0]
         for polygon in polygons:
+            if polygon.geom_type != "Polygon" or polygon.is_empty:
+                raise GeometryError(
+                    f"contours must be built from non-empty polygons; got {polygon.geom_type}{' (empty)' if polygon.is_empty else ''} ({frame}). "
+                    "Split multipolygons into their .geoms and drop empty shapes."
+                )
             rings = [np.asarray(r.coords)[:-1, :2] for r in (polygon.exterior, *polygon.interiors)]
             vertices.extend(rings)
             ring_sizes.extend(len(r) for r in rings)
@@ -300,7 +324,7 @@ class Contours:
         """Centre of mass of each polygon (n, 2) in um, holes taken out."""
         import shapely
 
-        points = shapely.centroid(list(self.polygons()))
+        points = shapely.centroid(np.array(list(self.polygons()), dtype=object))
         return np.stack([shapely.get_x(points), shapely.get_y(points)], axis=-1).reshape(-1, 2)
 
     @property
@@ -319,9 +343,16 @@ class Contours:
 
     def select(self, keep: Array) -> Contours:
         """Return the polygons picked by a bool mask or by indices, in order."""
-        chosen = np.arange(len(self))[keep]
-        polygons = list(self.polygons())
-        return Contours.from_polygons((polygons[i] for i in chosen), labels=[self.labels[i] for i in chosen], frame=self.frame)
+        chosen = np.arange(len(self))[keep].reshape(-1)
+        kept = [self.rings(int(i)) for i in chosen]
+        vertices = [ring for rings in kept for ring in rings]
+        return Contours(
+            np.concatenate(vertices) if vertices else np.empty((0, 2)),
+            np.cumsum([0, *(len(ring) for ring in vertices)]),
+            np.cumsum([0, *(len(rings) for rings in kept)]),
+            tuple(self.labels[i] for i in chosen),
+            self.frame,
+        )
 
     def with_labels(self, labels: Sequence[str]) -> Contours:
         """Return the same polygons with other labels."""

@@ -5,19 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from idx._repr import card
+from idx._typing import FrozenMapping
 from idx.errors import FormatError, UnitError
 from idx.provenance import Provenance, Setting
 
 if TYPE_CHECKING:
     import pandas as pd
 
-REASONS: Mapping[str, str] = MappingProxyType(
+REASONS: Mapping[str, str] = FrozenMapping(
     {
         "constant": "all values are equal, so the feature is undefined",
         "too_few_voxels": "the region has too few voxels for the definition",
@@ -59,7 +59,7 @@ class FeatureSpec:
     def __post_init__(self) -> None:
         if not self.name or not self.unit:
             raise UnitError(f"a feature must have a name and a unit; got name '{self.name}', unit '{self.unit}'. Use unit '1' for a pure number.")
-        object.__setattr__(self, "params", MappingProxyType(dict(self.params)))
+        object.__setattr__(self, "params", FrozenMapping(dict(self.params)))
 
 
 @dataclass(frozen=True)
@@ -101,19 +101,31 @@ class FeatureTable:
         specs = tuple(self.specs)
         names = [spec.name for spec in specs]
         if list(self.values.columns) != names or len(set(names)) != len(names):
-            raise FormatError(f"table columns must be the specs' names, each once; got {list(self.values.columns)[:5]}... for {names[:5]}... Build the table with FeatureTable.from_rows.")
+            raise FormatError(
+                f"table columns must be the specs' names, each once; got {list(self.values.columns)[:5]}... for {names[:5]}... "
+                "Build the table with FeatureTable.from_rows."
+            )
         if not self.values.index.is_unique:
-            raise FormatError(f"table rows must be unique; got repeated '{self.values.index[self.values.index.duplicated()][0]}'. Give each object its own name.")
+            repeated = self.values.index[self.values.index.duplicated()][0]
+            raise FormatError(f"table rows must be unique; got repeated '{repeated}'. Give each object its own name.")
         values = self.values.astype(np.float64)
         array = values.to_numpy()
         if np.isinf(array).any():
             row, column = np.argwhere(np.isinf(array))[0]
-            raise FormatError(f"table values must be finite or missing with a reason; got {array[row, column]} in '{names[column]}' (row '{values.index[row]}'). Report a Missing reason instead.")
+            raise FormatError(
+                f"table values must be finite or missing with a reason; got {array[row, column]} in '{names[column]}' (row '{values.index[row]}'). "
+                "Report a Missing reason instead."
+            )
         gaps = {(values.index[r], names[c]) for r, c in np.argwhere(np.isnan(array))}
         coded = set(zip(self.status["row"], self.status["feature"], strict=True)) if len(self.status) else set()
         if gaps != coded or len(self.status) != len(coded):
             row, feature = sorted(gaps ^ coded, key=str)[0] if gaps ^ coded else next(iter(coded))
-            raise FormatError(f"each missing cell must have exactly one reason; got a mismatch at row '{row}', feature '{feature}'. Report Missing(reason) where the value is undefined.")
+            raise FormatError(
+                f"each missing cell must have exactly one reason; got a mismatch at row '{row}', feature '{feature}'. "
+                "Report Missing(reason) where the value is undefined."
+            )
+        for reason in set(self.status["reason"]):
+            Missing(reason)
         object.__setattr__(self, "specs", specs)
         object.__setattr__(self, "values", values)
 
@@ -147,7 +159,10 @@ class FeatureTable:
         array = np.full((len(rows), len(names)), np.nan)
         for r, (row, features) in enumerate(rows.items()):
             if set(features) != set(names):
-                raise FormatError(f"a row must have exactly the table's features; got {sorted(set(features) ^ set(names))} too many or missing (row '{row}'). Use Missing(reason) for an undefined value.")
+                raise FormatError(
+                    f"a row must have exactly the table's features; got {sorted(set(features) ^ set(names))} too many or missing (row '{row}'). "
+                    "Use Missing(reason) for an undefined value."
+                )
             for c, name in enumerate(names):
                 value = features[name]
                 if isinstance(value, Missing):
@@ -155,7 +170,9 @@ class FeatureTable:
                 elif math.isfinite(value):
                     array[r, c] = value
                 else:
-                    raise FormatError(f"a feature must be finite or Missing; got {value} in '{name}' (row '{row}'). Find where it becomes undefined and give the reason.")
+                    raise FormatError(
+                        f"a feature must be finite or Missing; got {value} in '{name}' (row '{row}'). Find where it becomes undefined and give the reason."
+                    )
         values = pd.DataFrame(array, index=pd.Index(list(rows), name=index_name), columns=names)
         return cls(values, tuple(specs), _status_frame(gaps), provenance)
 
@@ -173,6 +190,9 @@ class FeatureTable:
         """Build a table from whole columns (many nuclei); ``missing`` gives the reason of every NaN of a column."""
         import pandas as pd
 
+        unknown = set(columns) ^ {spec.name for spec in specs}
+        if unknown:
+            raise FormatError(f"columns must be exactly the specs' names; got {sorted(unknown)} too many or missing. Pass one array for each FeatureSpec.")
         values = pd.DataFrame({spec.name: np.asarray(columns[spec.name], dtype=np.float64) for spec in specs}, index=pd.Index(list(index), name=index_name))
         gaps: list[tuple[Any, str, str]] = []
         for name in values.columns:
@@ -208,7 +228,11 @@ class FeatureTable:
         return replace(self, values=self.values[list(names)], specs=tuple(self.spec(n) for n in names), status=status)
 
     def _repr_rows(self) -> list[tuple[str, object]]:
-        rows: list[tuple[str, object]] = [("rows", f"{len(self):,} ({self.values.index.name})"), ("features", len(self.specs)), ("missing cells", len(self.status))]
+        rows: list[tuple[str, object]] = [
+            ("rows", f"{len(self):,} ({self.values.index.name})"),
+            ("features", len(self.specs)),
+            ("missing cells", len(self.status)),
+        ]
         if self.provenance:
             rows.append(("made by", f"{self.provenance.function} {self.provenance.version}"))
         return rows
@@ -241,6 +265,13 @@ def concat_rows(tables: Sequence[FeatureTable]) -> FeatureTable:
     import pandas as pd
 
     if not tables or any(table.specs != tables[0].specs for table in tables):
-        raise FormatError(f"tables must be at least one and share their features to be stacked; got {[len(t.specs) for t in tables]} features. Extract them with the same settings.")
+        raise FormatError(
+            f"tables must be at least one and share their features to be stacked; got {[len(t.specs) for t in tables]} features. "
+            "Extract them with the same settings."
+        )
     status = pd.concat([t.status for t in tables], ignore_index=True)
-    return FeatureTable(pd.concat([t.values for t in tables]), tables[0].specs, status, tables[0].provenance)
+    provenance = tables[0].provenance
+    if provenance is not None:
+        inputs = dict.fromkeys(name for t in tables if t.provenance for name in t.provenance.inputs)
+        provenance = replace(provenance, inputs=tuple(inputs))
+    return FeatureTable(pd.concat([t.values for t in tables]), tables[0].specs, status, provenance)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
 from typing import Self
 
 import numpy as np
 
-from idx._repr import card, windowed
-from idx._typing import Array, BoolArray, Triple
+from idx._repr import card, square_pixels, windowed
+from idx._typing import Array, BoolArray, FrozenMapping, Triple
 from idx.errors import GeometryError, UnitError
 from idx.geometry.grids import Grid
 from idx.provenance import Source
@@ -60,7 +59,7 @@ class Volume:
         if not (np.issubdtype(values.dtype, np.integer) or np.issubdtype(values.dtype, np.floating)):
             raise GeometryError(f"volume values must be integer or floating; got {values.dtype}. Use Mask for bool values.")
         object.__setattr__(self, "values", values)
-        object.__setattr__(self, "header", MappingProxyType(dict(self.header)))
+        object.__setattr__(self, "header", FrozenMapping(dict(self.header)))
 
     @property
     def spacing_mm(self) -> Triple:
@@ -72,7 +71,11 @@ class Volume:
         return replace(self, values=values, grid=grid or self.grid, source=None)
 
     def _display_window(self) -> tuple[float, float]:
-        low, high = (float(v) for v in np.percentile(self.values[:: max(1, self.values.shape[0] // 32)], (1, 99)))
+        sample = self.values[:: max(1, self.values.shape[0] // 32)]
+        sample = sample[np.isfinite(sample)]
+        if sample.size == 0:
+            return 0.0, 1.0
+        low, high = (float(v) for v in np.percentile(sample, (1, 99)))
         return (low, high) if high > low else (low, low + 1.0)
 
     def thumbnails(self) -> list[tuple[str, Array]]:
@@ -81,14 +84,20 @@ class Volume:
         z, y, x = (n // 2 for n in self.values.shape)
         sx, sy, sz = self.spacing_mm
         cuts = [("axial", self.values[z], sy / sx), ("coronal", self.values[::-1, y], sz / sx), ("sagittal", self.values[::-1, :, x], sz / sy)]
-        return [(name, _square(windowed(cut, low, high), aspect)) for name, cut, aspect in cuts]
+        return [(name, square_pixels(windowed(cut, low, high), aspect)) for name, cut, aspect in cuts]
+
+    def _range(self) -> str:
+        finite = self.values[np.isfinite(self.values)] if np.issubdtype(self.values.dtype, np.floating) else self.values
+        undefined = self.values.size - finite.size
+        limits = f"{finite.min():.6g} to {finite.max():.6g}" if finite.size else "none defined"
+        return limits + (f", {undefined:,} undefined" if undefined else "")
 
     def _rows(self) -> list[tuple[str, object]]:
         z, y, x = self.values.shape
         rows: list[tuple[str, object]] = [
             ("voxels (x, y, z)", f"{x} x {y} x {z}"),
             ("spacing (x, y, z)", " x ".join(f"{s:.4g}" for s in self.spacing_mm) + " mm"),
-            ("values", f"{self.quantity}, {self.values.dtype}, {self.values.min():.6g} to {self.values.max():.6g}"),
+            ("values", f"{self.quantity}, {self.values.dtype}, {self._range()}"),
             ("frame", str(self.grid.frame)),
         ]
         rows += [(name, text) for name, text in self.header.items()]
@@ -99,13 +108,6 @@ class Volume:
 
     def _repr_html_(self) -> str:
         return card(type(self).__name__, self._rows(), self.thumbnails())
-
-
-def _square(pixels: Array, aspect: float) -> Array:
-    """Repeat or drop rows so that one pixel is as high as it is wide; nearest is enough for a thumbnail."""
-    rows = max(1, round(pixels.shape[0] * aspect))
-    index = np.minimum((np.arange(rows) + 0.5) / aspect, pixels.shape[0] - 1).astype(np.int64)
-    return pixels[index]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -199,7 +201,8 @@ class Mask:
         if self.n_voxels:
             box = self.bounding_box()
             extent = [(s.stop - s.start) * mm for s, mm in zip(box[::-1], self.grid.spacing_mm, strict=True)]
-            rows += [("extent (x, y, z)", " x ".join(f"{e:.1f}" for e in extent) + " mm"), ("centroid (x, y, z)", ", ".join(f"{c:.1f}" for c in self.centroid_mm) + " mm")]
+            rows.append(("extent (x, y, z)", " x ".join(f"{e:.1f}" for e in extent) + " mm"))
+            rows.append(("centroid (x, y, z)", ", ".join(f"{c:.1f}" for c in self.centroid_mm) + " mm"))
         return rows + ([("source", self.source.name)] if self.source else [])
 
     def __repr__(self) -> str:
@@ -212,7 +215,7 @@ class Mask:
         crop = self.values[box]
         z = int(np.argmax(crop.sum(axis=(1, 2))))
         aspect = self.grid.spacing_mm[1] / self.grid.spacing_mm[0]
-        return card("Mask", self._rows(), [("largest axial slice", _square(crop[z].astype(np.uint8) * 255, aspect))])
+        return card("Mask", self._rows(), [("largest axial slice", square_pixels(crop[z].astype(np.uint8) * 255, aspect))])
 
 
 def require_same_grid(image: Volume, mask: Mask) -> None:
@@ -225,6 +228,7 @@ def require_same_grid(image: Volume, mask: Mask) -> None:
     """
     if not image.grid.is_close(mask.grid):
         raise GeometryError(
-            f"mask '{mask.label}' must lie on the image's grid; got {mask.grid!r} at {mask.grid.origin_mm} for an image on {image.grid!r} at {image.grid.origin_mm}. "
+            f"mask '{mask.label}' must lie on the image's grid; got {mask.grid!r} at {mask.grid.origin_mm} "
+            f"for an image on {image.grid!r} at {image.grid.origin_mm}. "
             "Read it with read_mask(path, like=image, resample=True), or check that both belong to one patient."
         )

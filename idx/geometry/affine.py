@@ -34,6 +34,27 @@ def apply_homogeneous(matrix: FloatArray, points: FloatArray) -> FloatArray:
     return result
 
 
+def inverse_matrix(matrix: FloatArray) -> FloatArray:
+    """Inverse of a homogeneous matrix, whose last row is exactly 0..0 1.
+
+    Examples
+    --------
+    >>> inverse_matrix(np.array([[2.0, 0, 1], [0, 4, 0], [0, 0, 1]])).tolist()
+    [[0.5, 0.0, -0.5], [0.0, 0.25, -0.0], [0.0, 0.0, 1.0]]
+    """
+    n = len(matrix) - 1
+    result: FloatArray = np.eye(n + 1)
+    result[:n, :n] = np.linalg.inv(matrix[:n, :n])
+    result[:n, n] = -result[:n, :n] @ matrix[:n, n]
+    return result
+
+
+def is_singular(matrix: FloatArray) -> bool:
+    """Whether a matrix has no usable inverse (see ``SINGULAR_RTOL``)."""
+    singular = np.linalg.svd(matrix, compute_uv=False)
+    return bool(singular[-1] <= SINGULAR_RTOL * singular[0])
+
+
 def checked_points(points: npt.ArrayLike, ndim: int, what: str) -> FloatArray:
     """Return points as float64 (..., ndim), or raise where the last axis does not fit."""
     array = np.asarray(points, dtype=np.float64)
@@ -90,8 +111,7 @@ class AffineTransform:
             )
         if not np.isfinite(matrix).all() or not np.array_equal(matrix[-1], np.eye(n + 1)[-1]):
             raise GeometryError(f"affine matrix must be finite with last row 0..0 1; got {matrix.tolist()} ({self.source} -> {self.target}). Check its source.")
-        singular = np.linalg.svd(matrix[:-1, :-1], compute_uv=False)
-        if singular[-1] <= SINGULAR_RTOL * singular[0]:
+        if is_singular(matrix[:-1, :-1]):
             raise GeometryError(f"affine matrix must be invertible; got {matrix.tolist()} ({self.source} -> {self.target}). Check spacing and direction.")
         object.__setattr__(self, "matrix", matrix)
 
@@ -107,4 +127,4 @@ class AffineTransform:
 
     def inverse(self) -> AffineTransform:
         """Return the exact inverse."""
-        return AffineTransform(np.linalg.inv(self.matrix), self.target, self.source)
+        return AffineTransform(inverse_matrix(self.matrix), self.target, self.source)

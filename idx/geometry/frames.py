@@ -33,6 +33,9 @@ class Frame:
     def __post_init__(self) -> None:
         if not self.name:
             raise GeometryError("frame name must be a non-empty string; got ''. Name the frame, for example 'patient'.")
+        object.__setattr__(self, "axes", tuple(self.axes))
+        if self.unit not in ("mm", "um", "px"):
+            raise GeometryError(f"frame unit must be 'mm', 'um' or 'px'; got '{self.unit}' (frame '{self.name}'). Convert the points to one of these.")
         if len(self.axes) not in (2, 3):
             raise GeometryError(f"frame axes must be two or three; got {self.axes} (frame '{self.name}'). Pass ('x', 'y') or ('x', 'y', 'z').")
 

@@ -6,10 +6,10 @@ import math
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 
 import numpy as np
 
+from idx._typing import FrozenMapping
 from idx.errors import GeometryError
 from idx.geometry.affine import AffineTransform
 from idx.geometry.frames import Frame
@@ -36,7 +36,11 @@ class Edge:
     def __post_init__(self) -> None:
         if self.error_mm is not None and not (math.isfinite(self.error_mm) and self.error_mm >= 0):
             raise GeometryError(f"error_mm must be a finite number of at least 0, or None; got {self.error_mm}. Pass None where the error is unknown.")
-        object.__setattr__(self, "evidence", MappingProxyType(dict(self.evidence)))
+        object.__setattr__(self, "evidence", FrozenMapping(dict(self.evidence)))
+
+    def __str__(self) -> str:
+        error = "unknown error" if self.error_mm is None else f"{self.error_mm:.2g} mm"
+        return f"{self.transform.source.name} -> {self.transform.target.name} ({error})"
 
     def reversed(self) -> Edge:
         """Return the same edge walked the other way."""
@@ -95,7 +99,10 @@ class TransformGraph:
                     routes[edge.transform.target] = (*routes[frame], edge)
                     waiting.append(edge.transform.target)
         reached = ", ".join(f.name for f in routes)
-        raise GeometryError(f"frames must be joined by transforms; got no way from {source} to {target} (reached: {reached}). Register them first, for example with idx.registration.register_section.")
+        raise GeometryError(
+            f"frames must be joined by transforms; got no way from {source} to {target} (reached: {reached}). "
+            "Register them first, for example with idx.registration.register_section."
+        )
 
     def between(self, source: Frame, target: Frame) -> Transform:
         """Return one composed transform from source to target."""
@@ -114,5 +121,4 @@ class TransformGraph:
         return math.sqrt(total)
 
     def __repr__(self) -> str:
-        parts = [f"{e.transform.source.name} -> {e.transform.target.name} ({'unknown error' if e.error_mm is None else f'{e.error_mm:.2g} mm'})" for e in self.edges]
-        return f"TransformGraph({'; '.join(parts) or 'no edges'})"
+        return f"TransformGraph({'; '.join(str(edge) for edge in self.edges) or 'no edges'})"

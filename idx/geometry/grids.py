@@ -5,6 +5,7 @@ The reversal between array order and point order lives in this module's :func:`p
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,11 +13,14 @@ import numpy.typing as npt
 
 from idx._typing import FloatArray, Triple
 from idx.errors import GeometryError
-from idx.geometry.affine import SINGULAR_RTOL, apply_homogeneous, checked_points, readonly
+from idx.geometry.affine import apply_homogeneous, checked_points, inverse_matrix, is_singular, readonly
 from idx.geometry.frames import PATIENT, Frame
 
 SAME_GRID_TOLERANCE_MM = 1e-3
 """Two grids are one when no corner differs by more than this: a thousandth of a mm is below any scanner's table feed."""
+
+UNIT_VECTOR_TOLERANCE = 1e-3
+"""Direction cosines in headers are rounded decimals; a larger deviation from length 1 is a mistake, not rounding."""
 
 
 def point_order(zyx: npt.ArrayLike) -> npt.NDArray[np.generic]:
@@ -76,15 +80,17 @@ class Grid:
     frame: Frame = PATIENT
 
     def __post_init__(self) -> None:
-        shape = tuple(int(n) for n in self.shape)
+        # operator.index refuses 3.7 slices, which int() would cut to 3.
+        shape = tuple(operator.index(n) for n in self.shape)
         affine = readonly(self.affine)
         if len(shape) != 3 or min(shape) < 1:
             raise GeometryError(f"grid shape must be three positive counts (z, y, x); got {self.shape}. Check the array.")
         if affine.shape != (4, 4) or not np.isfinite(affine).all() or not np.array_equal(affine[3], (0.0, 0.0, 0.0, 1.0)):
             raise GeometryError(f"grid affine must be a finite 4x4 matrix with last row 0 0 0 1; got {affine.tolist()}. Check its source.")
-        singular = np.linalg.svd(affine[:3, :3], compute_uv=False)
-        if singular[-1] <= SINGULAR_RTOL * singular[0]:
+        if is_singular(affine[:3, :3]):
             raise GeometryError(f"grid affine must be invertible; got {affine.tolist()}. Check spacing and direction.")
+        if self.frame.ndim != 3 or self.frame.unit != "mm":
+            raise GeometryError(f"grid frame must have three axes in mm; got {self.frame}. Use PATIENT or a Frame in mm.")
         object.__setattr__(self, "shape", shape)
         object.__setattr__(self, "affine", affine)
 
@@ -98,11 +104,22 @@ class Grid:
         direction: npt.ArrayLike | None = None,
         frame: Frame = PATIENT,
     ) -> Grid:
-        """Build a grid from its shape (z, y, x), spacing (x, y, z) in mm, origin (x, y, z) and direction cosines (3, 3), columns = axes."""
+        """Build a grid from its shape (z, y, x), spacing (x, y, z) in mm, origin (x, y, z) and direction cosines (3, 3), columns = axes.
+
+        Raises
+        ------
+        GeometryError
+            If the spacing is not positive or a direction is not a unit vector within ``UNIT_VECTOR_TOLERANCE``.
+        """
         if len(spacing_mm) != 3 or not all(np.isfinite(s) and s > 0 for s in spacing_mm):
             raise GeometryError(f"spacing must be three positive mm (x, y, z); got {spacing_mm}. Check the image header.")
+        cosines = np.eye(3) if direction is None else np.asarray(direction, dtype=np.float64)
+        lengths = np.linalg.norm(cosines, axis=0)
+        if cosines.shape != (3, 3) or not np.all(np.abs(lengths - 1.0) <= UNIT_VECTOR_TOLERANCE):
+            raise GeometryError(f"direction must be three unit vectors as columns; got {cosines.tolist()}. Check the image header.")
         affine = np.eye(4)
-        affine[:3, :3] = (np.eye(3) if direction is None else np.asarray(direction, dtype=np.float64)) * np.asarray(spacing_mm, dtype=np.float64)
+        # Headers print cosines to a few digits: renormalised, the spacing is the one that was given.
+        affine[:3, :3] = cosines / lengths * np.asarray(spacing_mm, dtype=np.float64)
         affine[:3, 3] = origin_mm
         return cls(shape, affine, frame)
 
@@ -143,7 +160,7 @@ class Grid:
     def to_index(self, points_mm: npt.ArrayLike) -> FloatArray:
         """Map points (..., 3) in mm (x, y, z) to fractional indices (..., 3) in array order (z, y, x)."""
         points = checked_points(points_mm, 3, str(self.frame))
-        return np.asarray(array_order(apply_homogeneous(np.linalg.inv(self.affine), points)), dtype=np.float64)
+        return np.asarray(array_order(apply_homogeneous(inverse_matrix(self.affine), points)), dtype=np.float64)
 
     def crop(self, start_zyx: tuple[int, int, int], shape: tuple[int, int, int]) -> Grid:
         """Return the grid of the sub-array that starts at an index (z, y, x) and has a shape (z, y, x)."""

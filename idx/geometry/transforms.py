@@ -14,7 +14,16 @@ from scipy import ndimage
 
 from idx._typing import FloatArray
 from idx.errors import GeometryError
-from idx.geometry.affine import SINGULAR_RTOL, AffineTransform, apply_homogeneous, checked_points, join_distance, readonly, split_distance
+from idx.geometry.affine import (
+    AffineTransform,
+    apply_homogeneous,
+    checked_points,
+    inverse_matrix,
+    is_singular,
+    join_distance,
+    readonly,
+    split_distance,
+)
 from idx.geometry.frames import Frame
 from idx.geometry.grids import array_order
 
@@ -93,8 +102,7 @@ class SectionTransform:
             raise GeometryError(f"a section must map a 2-D frame to a 3-D frame in mm; got {where}. Use AffineTransform between frames of one dimension.")
         if axes.shape != (3, 2) or origin.shape != (3,) or not (np.isfinite(axes).all() and np.isfinite(origin).all()):
             raise GeometryError(f"section axes must be finite (3, 2) and origin (3,); got {axes.tolist()}, {origin.tolist()} ({where}). Check its source.")
-        singular = np.linalg.svd(axes, compute_uv=False)
-        if singular[1] <= SINGULAR_RTOL * singular[0]:
+        if is_singular(axes):
             raise GeometryError(f"section axes must span a plane; got {axes.tolist()} ({where}). Check the landmarks that it was fitted to.")
         object.__setattr__(self, "axes", axes)
         object.__setattr__(self, "origin_mm", origin)
@@ -154,7 +162,7 @@ class SectionInverse:
     def apply(self, points: npt.ArrayLike) -> FloatArray:
         """Map points (..., 3) in mm to (..., 3): u, v in the section's unit and the signed distance in mm."""
         array = checked_points(points, 3, f"{self.source} -> {self.target}")
-        return apply_homogeneous(np.linalg.inv(self.section.matrix), array)
+        return apply_homogeneous(inverse_matrix(self.section.matrix), array)
 
     def inverse(self) -> SectionTransform:
         """Return the section itself."""
@@ -190,8 +198,11 @@ class DisplacementTransform:
                 f"displacement must be a finite array of {n} axes with at least two nodes each, and {n} components last; "
                 f"got shape {displacement.shape} ({where}). Check the field."
             )
-        if matrix.shape != (n + 1, n + 1) or abs(np.linalg.det(matrix)) == 0:
-            raise GeometryError(f"index_to_source must be an invertible {(n + 1, n + 1)} matrix; got {matrix.tolist()} ({where}). Check spacing and origin.")
+        fits = matrix.shape == (n + 1, n + 1) and bool(np.isfinite(matrix).all()) and np.array_equal(matrix[-1], np.eye(n + 1)[-1])
+        if not fits or is_singular(matrix[:-1, :-1]):
+            raise GeometryError(
+                f"index_to_source must be a finite, invertible {(n + 1, n + 1)} matrix with last row 0..0 1; got {matrix.tolist()} ({where}). Check spacing and origin."
+            )
         object.__setattr__(self, "displacement", displacement)
         object.__setattr__(self, "index_to_source", matrix)
 
@@ -203,7 +214,7 @@ class DisplacementTransform:
     def displacement_at(self, points: npt.ArrayLike) -> FloatArray:
         """Displacement (..., n) at points (..., n)."""
         array = checked_points(points, self.source.ndim, f"{self.source} -> {self.target}")
-        index = np.asarray(array_order(apply_homogeneous(np.linalg.inv(self.index_to_source), array)), dtype=np.float64)
+        index = np.asarray(array_order(apply_homogeneous(inverse_matrix(self.index_to_source), array)), dtype=np.float64)
         coordinates = np.moveaxis(index, -1, 0)
         components = [ndimage.map_coordinates(self.displacement[..., k], coordinates, order=1, mode="nearest") for k in range(self.source.ndim)]
         return np.stack(components, axis=-1)
@@ -218,7 +229,7 @@ class DisplacementTransform:
         n = self.source.ndim
         step = np.linalg.inv(self.index_to_source[:n, :n])
         # gradients[..., i, j]: derivative of displacement component i with respect to index axis j in (x, y[, z]) order.
-        gradients = np.stack(np.gradient(self.displacement, axis=tuple(range(n)))[::-1] if n > 1 else [], axis=-1)
+        gradients = np.stack([np.gradient(self.displacement, axis=axis) for axis in reversed(range(n))], axis=-1)
         result: FloatArray = np.linalg.det(np.eye(n) + gradients @ step)
         return result
 
@@ -317,7 +328,7 @@ def _fold(first: Transform, second: Transform) -> Transform | None:
     """Return one transform equal to ``first`` then ``second`` where a closed form exists."""
     if isinstance(first, AffineTransform) and isinstance(second, AffineTransform):
         return AffineTransform(second.matrix @ first.matrix, first.source, second.target)
-    if isinstance(first, SectionTransform) and isinstance(second, AffineTransform) and _keeps_lengths(second):
+    if isinstance(first, SectionTransform) and isinstance(second, AffineTransform) and second.target.unit == "mm" and _keeps_lengths(second):
         linear = second.matrix[:3, :3]
         return SectionTransform(linear @ first.axes, second.apply(first.origin_mm), first.source, second.target)
     if isinstance(first, AffineTransform) and isinstance(second, SectionTransform) and np.linalg.det(first.matrix[:2, :2]) > 0:

@@ -1,4 +1,10 @@
-from .landmarks import Landmarks, read_landmarks
-from .section import Placement, PosePrior, SectionMaps, register_section
+from .landmarks import LandmarkFit, Landmarks, fit_landmarks, read_landmarks, write_landmarks
+from .maps import SectionMaps
+from .placement import Hypothesis, Placement
+from .pose import PosePrior
+from .section import register_section
 
-__all__ = ["Landmarks", "Placement", "PosePrior", "SectionMaps", "read_landmarks", "register_section"]
+__all__ = [
+    "Hypothesis", "LandmarkFit", "Landmarks", "Placement", "PosePrior", "SectionMaps",
+    "fit_landmarks", "read_landmarks", "register_section", "write_landmarks",
+]

@@ -1,0 +1,164 @@
+"""The command line: typer over the library's functions, and no logic of its own."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+import idx
+from idx.errors import IdxError
+from idx.settings import use_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from idx.table import FeatureSpec
+
+EXIT_ERROR = 1
+"""Exit code of an error that idx explains; usage errors exit with 2."""
+ANYWHERE = ("--quiet", "-q", "--debug")
+"""Flags that may stand anywhere on the command line."""
+
+app = typer.Typer(
+    help="Integrated diagnostics: a patient's CT and the pathology slides of the same lesion in one space. For research only.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+radiomics_app = typer.Typer(help="Features of a lesion on CT.", no_args_is_help=True)
+histology_app = typer.Typer(help="Features of tissue and nuclei on a slide.", no_args_is_help=True)
+app.add_typer(radiomics_app, name="radiomics")
+app.add_typer(histology_app, name="histology")
+
+Out = Annotated[Path, typer.Option("--out", help="Folder for the results; made where it does not exist.", show_default=True)]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"idx {idx.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    context: typer.Context,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")] = False,
+) -> None:
+    """Options that stand before the command."""
+    context.obj = {"debug": debug}
+    context.with_resource(use_settings(progress=not quiet))
+
+
+@app.command()
+def demo(
+    out: Out = Path("demo-output"),
+    seed: Annotated[int, typer.Option(help="Seed of the phantom patient and the cohort.")] = 0,
+) -> None:
+    """Walk a phantom patient through everything and compare with the truth. Nothing is downloaded."""
+    from idx.demo import run_demo
+
+    summary = run_demo(out, seed=seed)
+    console = Console()
+    console.print("\n[bold]Phantom patient against the truth[/bold] (synthetic: made at run time)")
+    for line in _summary_lines(summary):
+        console.print(f"  {line}", highlight=False)
+    console.print(f"\nReport: {out / 'report.html'}\nSummary: {out / 'summary.json'}", highlight=False, soft_wrap=True)
+
+
+def _summary_lines(s: dict[str, float | str]) -> list[str]:
+    placed = f"{s['error_mm']:.2f} mm from the truth (expected {s['error_expected_mm']:.2f} mm)" if "error_mm" in s else f"{s['verdict']}: see the report"
+    return [
+        f"slide in CT        {placed}",
+        f"nuclei             {s['nuclei_found']:,} found, {s['nuclei_planted']:,} planted",
+        f"lesion volume      {s['volume_mm3']:,.1f} mm3 measured, {s['volume_true_mm3']:,.1f} mm3 true",
+        f"c-index (cohort)   {s['c_index']:.3f} [{s['c_index_low']:.3f}, {s['c_index_high']:.3f}]",
+    ]
+
+
+@app.command()
+def run(
+    ct: Annotated[Path, typer.Option("--ct", help="CT: DICOM folder or file, NIfTI, NRRD, MHA/MHD.")],
+    mask: Annotated[Path, typer.Option("--mask", help="Lesion: RTSTRUCT, DICOM SEG, NIfTI, NRRD, MHA/MHD.")],
+    slide: Annotated[Path, typer.Option("--slide", help="Slide: SVS, TIFF, NDPI, MRXS ..., DICOM folder; a flat image with --mpp.")],
+    label: Annotated[str | None, typer.Option("--label", help="Structure of the mask; needed where it holds several.")] = None,
+    series: Annotated[str | None, typer.Option("--series", help="Series of a folder that holds several.")] = None,
+    mpp: Annotated[float | None, typer.Option("--mpp", help="um per pixel, where the slide's file does not say.")] = None,
+    landmarks: Annotated[
+        Path | None, typer.Option("--landmarks", help="CSV of pairs slide_x_um, slide_y_um, ct_x_mm, ct_y_mm, ct_z_mm: places the slide in the CT.")
+    ] = None,
+    tumour: Annotated[Path | None, typer.Option("--tumour", help="Tumour outline on the slide: GeoJSON, ImageScope or ASAP XML.")] = None,
+    plane: Annotated[str | None, typer.Option("--plane", help="Grossing note (axial, coronal or sagittal): searches the slide's place from it.")] = None,
+    case_id: Annotated[str, typer.Option("--case-id", help="Pseudonym of the patient.")] = "case",
+    out: Out = Path("idx-output"),
+) -> None:
+    """Measure one patient's CT lesion and slide, place the slide where landmarks or a grossing note are given, and write a report."""
+    from idx.registration import PosePrior
+    from idx.workflow import run_patient, write_journey
+
+    prior = None if plane is None else PosePrior.from_grossing_note(plane)
+    journey = run_patient(ct, mask, slide, label=label, series=series, mpp=mpp, landmarks=landmarks, tumour=tumour, prior=prior, case_id=case_id)
+    path = write_journey(journey, out)
+    console = Console()
+    for note in journey.case.notes:
+        console.print(note, highlight=False)
+    console.print(f"Report: {path}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def info(path: Annotated[Path, typer.Argument(help="CT, mask, slide, contours, table or saved case.")]) -> None:
+    """Say what a file or folder is, in words and units."""
+    from idx.workflow import describe
+
+    console = Console()
+    for name, value in describe(path):
+        console.print(f"[bold]{name}[/bold]  {value}", highlight=False, soft_wrap=True)
+
+
+@radiomics_app.command("features")
+def radiomics_features() -> None:
+    """List the radiomic features with units and IBSI codes."""
+    from idx.radiomics import feature_specs
+
+    _print_specs("Radiomic features", feature_specs())
+
+
+@histology_app.command("features")
+def histology_features() -> None:
+    """List the histology features with units and sources."""
+    from idx.histology import feature_specs
+
+    _print_specs("Histology features", feature_specs())
+
+
+def _print_specs(title: str, specs: Sequence[FeatureSpec]) -> None:
+    table = Table(title=f"{title} ({len(specs)})", title_justify="left")
+    for column in ("name", "unit", "IBSI", "definition"):
+        table.add_column(column, overflow="fold")
+    for spec in specs:
+        table.add_row(spec.name, spec.unit, spec.ibsi_id or "", spec.definition)
+    Console().print(table)
+
+
+def main() -> None:
+    """Entry point: an error that idx explains is one sentence and exit code 1."""
+    # These hold for every command, so they may stand before or after it.
+    flags = [argument for argument in sys.argv[1:] if argument in ANYWHERE]
+    debug = "--debug" in flags
+    try:
+        app(args=[*flags, *(argument for argument in sys.argv[1:] if argument not in ANYWHERE)])
+    except (IdxError, OSError) as error:
+        if debug:
+            raise
+        Console(stderr=True).print(f"[bold red]error:[/bold red] {escape(str(error))}", highlight=False, soft_wrap=True)
+        sys.exit(EXIT_ERROR)
+    except KeyboardInterrupt:
+        Console(stderr=True).print("stopped")
+        sys.exit(130)

@@ -1,0 +1,182 @@
+"""Opening slides: which route reads a file, what its pixels measure, and clear refusals."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from idx._typing import Pair, PathLike
+from idx.errors import FormatError, UnitError
+from idx.provenance import Source
+from idx.slide import SAME_SCALE_RTOL, PixelSource, Slide
+
+Backend = Literal["tifffile", "openslide", "dicom", "flat"]
+_TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_TIFF_VENDORS = (None, "aperio", "generic-tiff")
+"""What OpenSlide calls the TIFF families whose tiles need no vendor's knowledge; the others (Philips, Leica, Ventana ...) go through OpenSlide."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Opened:
+    """What a route found: a pixel source and what the file states."""
+
+    pixels: PixelSource
+    kind: str
+    mpp: Pair | None
+    magnification: float | None = None
+    icc_profile: bytes | None = None
+    files: tuple[str, ...] = ()
+    ids: tuple[tuple[str, str], ...] = ()
+
+
+def open_slide(path: PathLike, *, mpp: float | Pair | None = None, backend: Backend | None = None, icc: bool = False) -> Slide:
+    """Open a slide; nothing is decoded until pixels are asked for.
+
+    Parameters
+    ----------
+    path : path
+        SVS, tiled TIFF, OME-TIFF, any format of OpenSlide (NDPI, MRXS, SCN ...), a folder or file of a DICOM whole-slide image,
+        or a flat PNG, JPEG or TIFF, which becomes a slide of one level.
+    mpp : float or (x, y), optional
+        um per level-0 pixel. It wins over what the file states; where they differ by more than 2 % a warning says so. Needed where the file
+        states none: flat images, and TIFFs whose resolution is that of a print (believed between 0.05 and 10 um per pixel only).
+    backend : {"tifffile", "openslide", "dicom", "flat"}, optional
+        Route to the pixels; level 0 is identical through each that reads a file. By default DICOM goes through "dicom", SVS and generic
+        TIFF through "tifffile", PNG, JPEG and TIFF in strips through "flat", everything else through "openslide".
+    icc : bool
+        Apply the embedded ICC profile, so that pixels are sRGB; by default they are as stored.
+
+    Returns
+    -------
+    Slide
+        Pixels uint8 RGB (y, x, 3), transparent and missing parts white; frame in um whose origin is the centre of the first pixel.
+
+    Raises
+    ------
+    FormatError
+        If there is no such file, it is truncated, ambiguous, not 8-bit RGB or of an unknown kind, or ``icc=True`` and there is no profile.
+    UnitError
+        If the mpp is unknown or not positive.
+
+    Examples
+    --------
+    >>> slide = idx.open_slide("A12.svs")  # doctest: +SKIP
+    >>> slide.read_region(0, 0, width_px=256, height_px=256).shape  # doctest: +SKIP
+    (256, 256, 3)
+    """
+    file = Path(path).absolute()
+    if not file.exists():
+        raise FormatError(f"slide must exist; got no file or folder ({file}). Check the path.")
+    route = backend or _choose(file)
+    if route not in _ROUTES:
+        raise FormatError(f"backend must be one of {', '.join(get_args(Backend))}; got {backend!r} ({file}). Leave it out to let the file decide.")
+    if file.is_dir() and route != "dicom":
+        raise FormatError(f"a folder must be read as DICOM; got backend='{route}' ({file}). Pass a file, or leave backend out.")
+    opened = _ROUTES[route](file)
+    try:
+        return _slide(opened, file, mpp=mpp, icc=icc)
+    except Exception:
+        opened.pixels.close()
+        raise
+
+
+def _slide(opened: _Opened, file: Path, *, mpp: float | Pair | None, icc: bool) -> Slide:
+    where = f"slide '{file.name}', {file}"
+    pixels, ids = opened.pixels, dict(opened.ids)
+    if icc:
+        from idx.io.color import ColorManagedPixels
+
+        pixels, ids["icc"] = ColorManagedPixels(pixels, opened.icc_profile, where=where), "true"
+    if mpp is not None:
+        ids["mpp"] = f"{mpp!r}" if isinstance(mpp, (int, float)) else f"{mpp[0]!r}, {mpp[1]!r}"
+    scale = _resolve_mpp(mpp, opened.mpp, where=where)
+    source = Source(str(file), opened.kind, opened.files, {"backend": pixels.name, **ids})
+    return Slide(pixels, scale, file.name, source, magnification=opened.magnification)
+
+
+def _resolve_mpp(given: float | Pair | None, stated: Pair | None, *, where: str) -> Pair:
+    """The caller's um per pixel if given, the file's otherwise."""
+    if given is None:
+        if stated is None:
+            raise UnitError(f"mpp must be known to measure in um; got None ({where}). Pass open_slide(..., mpp=0.25).")
+        return stated
+    pair = (float(given), float(given)) if isinstance(given, (int, float)) else (float(given[0]), float(given[1]))
+    if not all(0 < value < float("inf") for value in pair):
+        raise UnitError(f"mpp must be positive um per pixel; got {given} ({where}). Pass open_slide(..., mpp=0.25).")
+    if stated and any(abs(a - b) > SAME_SCALE_RTOL * b for a, b in zip(pair, stated, strict=True)):
+        warnings.warn(
+            f"mpp={given} was passed and is used, but the file states {stated[0]:.5g} x {stated[1]:.5g} um per pixel ({where}). "
+            "Leave mpp out to use the file's.",
+            UserWarning,
+            stacklevel=4,
+        )
+    return pair
+
+
+def _choose(file: Path) -> str:
+    """Route by what the file is, not by its extension."""
+    if file.is_dir():
+        return "dicom"
+    with file.open("rb") as stream:
+        start = stream.read(132)
+    if start[128:132] == b"DICM":
+        return "dicom"
+    from idx.io.slides_flat import JPEG_SIGNATURE, PNG_SIGNATURE
+
+    if start.startswith(PNG_SIGNATURE):
+        return "flat"
+    import openslide
+
+    vendor = openslide.OpenSlide.detect_format(file)
+    if start.startswith(JPEG_SIGNATURE) and vendor is None:
+        return "flat"
+    if start[:4] in _TIFF_SIGNATURES and vendor in _TIFF_VENDORS:
+        from idx.io.slides_tiff import is_tiled
+
+        return "tifffile" if is_tiled(file) else "flat"
+    if vendor is None:
+        raise FormatError(f"slide must be SVS, TIFF, DICOM, PNG, JPEG or a format of OpenSlide; got an unknown kind ({file}). Convert it to tiled TIFF.")
+    return "openslide"
+
+
+def _through_tifffile(file: Path) -> _Opened:
+    from idx.io.slides_tiff import TiffPixels, read_index
+
+    index = read_index(file)
+    return _Opened(TiffPixels(index), index.kind, index.mpp, index.magnification, index.icc_profile)
+
+
+def _through_openslide(file: Path) -> _Opened:
+    from idx.io.slides_openslide import OpenSlidePixels
+
+    pixels = OpenSlidePixels(file)
+    kind = {"aperio": "svs", "generic-tiff": "tiff"}.get(pixels.vendor, pixels.vendor)
+    return _Opened(pixels, kind, pixels.mpp, pixels.magnification, pixels.icc_profile)
+
+
+def _through_dicom(path: Path) -> _Opened:
+    from idx.io.slides_dicom import DicomPixels, files_of, read_index
+
+    index = read_index(files_of(path))
+    # A file stands for itself, so that its hash needs no folder; a folder lists the levels that were read.
+    files = tuple(level.path.name for level in index.levels) if path.is_dir() else ()
+    ids = (("series_uid", index.series_uid), ("level0_sop_uid", index.level0_sop_uid))
+    return _Opened(DicomPixels(index), "dicom-wsi", index.levels[0].mpp, index.magnification, index.icc_profile, files, ids)
+
+
+def _through_flat(file: Path) -> _Opened:
+    from idx.io.slides_flat import FlatPixels, read_header
+
+    header = read_header(file)
+    return _Opened(FlatPixels(file, header), header.kind, header.mpp, None, header.icc_profile)
+
+
+_ROUTES: dict[str, Callable[[Path], _Opened]] = {
+    "tifffile": _through_tifffile,
+    "openslide": _through_openslide,
+    "dicom": _through_dicom,
+    "flat": _through_flat,
+}

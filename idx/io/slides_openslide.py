@@ -1,0 +1,96 @@
+"""Slides of vendors' own formats through OpenSlide."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import openslide
+
+from idx._typing import Pair, RGBArray
+from idx.errors import FormatError, PixelAccessError
+from idx.io.color import on_white
+from idx.io.slides_tiles import checked_batch, level_of
+from idx.slide import Level, TileRect
+
+
+class OpenSlidePixels:
+    """Pixels through OpenSlide; transparent pixels and what lies beyond the border are white.
+
+    Notes
+    -----
+    OpenSlide addresses every level in level-0 pixels. Where a level's factor is not an integer its corner falls between pixels and OpenSlide
+    interpolates, so lower levels may differ by a fraction of a pixel from those that the other routes read; level 0 is exact.
+
+    Raises
+    ------
+    FormatError
+        If OpenSlide cannot read the file.
+    """
+
+    name = "openslide"
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._is_closed = False
+        try:
+            self._slide = openslide.OpenSlide(path)
+        except (openslide.OpenSlideError, OSError) as error:
+            raise FormatError(
+                f"slide must be in a format that OpenSlide reads; got: {error} ({path}). Copy the file again, or convert it to tiled TIFF."
+            ) from error
+        base = self._slide.dimensions
+        self._factors = self._slide.level_downsamples
+        self._levels = tuple(level_of(*size, base=base) for size in self._slide.level_dimensions)
+
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        """Stored levels, finest first."""
+        return self._levels
+
+    @property
+    def vendor(self) -> str:
+        """Format as OpenSlide calls it."""
+        return self._slide.properties.get(openslide.PROPERTY_NAME_VENDOR, "openslide")
+
+    @property
+    def mpp(self) -> Pair | None:
+        """Um per pixel (x, y) as OpenSlide found it."""
+        x, y = (self._slide.properties.get(name) for name in (openslide.PROPERTY_NAME_MPP_X, openslide.PROPERTY_NAME_MPP_Y))
+        return (float(x), float(y)) if x and y else None
+
+    @property
+    def magnification(self) -> float | None:
+        """Objective power as the file states it."""
+        power = self._slide.properties.get(openslide.PROPERTY_NAME_OBJECTIVE_POWER)
+        return float(power) if power else None
+
+    @property
+    def icc_profile(self) -> bytes | None:
+        """Embedded profile."""
+        profile = self._slide.color_profile
+        return profile.tobytes() if profile is not None else None
+
+    def read_tiles_into(self, batch: RGBArray, tiles: Sequence[TileRect]) -> None:
+        """Fill ``batch`` (n, height, width, 3) uint8; see :class:`idx.slide.PixelSource`."""
+        checked_batch(batch, tiles, self._levels, where=str(self._path))
+        for target, tile in zip(batch, tiles, strict=True):
+            # OpenSlide's own factor, not ours: it divides by it to come back to this level's pixels.
+            factor = self._factors[tile.level]
+            corner = (round(tile.x_px * factor), round(tile.y_px * factor))
+            try:
+                region = self._slide.read_region(corner, tile.level, (tile.width_px, tile.height_px))
+            except (openslide.OpenSlideError, ctypes.ArgumentError, ValueError) as error:
+                raise PixelAccessError(
+                    f"region must decode; got: {error} (level {tile.level}, tile at {tile.x_px}, {tile.y_px} px, {self._path}). "
+                    "Open the slide again, copy the file again, or leave this region out."
+                ) from error
+            target[...] = on_white(np.asarray(region))
+
+    def close(self) -> None:
+        """Release the file; closing twice is harmless."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._slide.close()

@@ -1,0 +1,256 @@
+"""Slides in TIFF containers (SVS, tiled TIFF, OME-TIFF, BigTIFF): tifffile reads the index once, imagecodecs decodes tiles."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import imagecodecs
+import numpy as np
+import tifffile
+from defusedxml import ElementTree
+
+from idx._typing import Pair, RGBArray
+from idx.errors import FormatError, PixelAccessError
+from idx.io.jpeg2000 import decode_jpeg2000
+from idx.io.slides_tiles import ReadOnlyFile, TileLayout, checked_batch, fill_from_stored, level_of, same_aspect
+from idx.slide import Level, TileRect
+
+TRUSTED_RESOLUTION_UM = (0.05, 10.0)
+"""A TIFF's own resolution is believed only between these um per pixel: 72, 96, 300 and 600 dpi are habits of image programs, not measurements."""
+
+_JPEG, _JPEG2000_YCBCR, _JPEG2000_RGB = 7, 33003, 33005
+_JPEG2000 = (_JPEG2000_YCBCR, _JPEG2000_RGB, 34712)
+_DECODE_ERRORS = (ValueError, RuntimeError, TypeError, NotImplementedError, tifffile.TiffFileError)
+_UM_PER_UNIT = {"µm": 1.0, "μm": 1.0, "um": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6}
+
+
+@dataclass(frozen=True, eq=False)
+class TiffIndex:
+    """Everything that reading a TIFF slide needs, read once; no pixel is decoded for it.
+
+    Parameters
+    ----------
+    path : Path
+    kind : str
+        "svs", "ome-tiff" or "tiff".
+    layouts : tuple of TileLayout
+        Stored tiles of each level, finest first.
+    decoders : tuple of callable
+        Per level, (bytes, number of the stored tile) to uint8 (y, x, 3); they touch no file and may run in any thread.
+    mpp : tuple of float or None
+        um per level-0 pixel (x, y) as the file states it.
+    magnification : float or None
+    icc_profile : bytes or None
+    """
+
+    path: Path
+    kind: str
+    layouts: tuple[TileLayout, ...]
+    decoders: tuple[Callable[[bytes, int], RGBArray], ...]
+    mpp: Pair | None
+    magnification: float | None
+    icc_profile: bytes | None
+
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        """Levels with their factors."""
+        base = (self.layouts[0].width_px, self.layouts[0].height_px)
+        return tuple(level_of(layout.width_px, layout.height_px, base=base) for layout in self.layouts)
+
+
+def read_index(path: Path) -> TiffIndex:
+    """Read where the tiles of a TIFF slide lie and how they are coded.
+
+    Raises
+    ------
+    FormatError
+        If it is no TIFF, is cut off, or holds something other than 8-bit RGB in one plane.
+    """
+    try:
+        with tifffile.TiffFile(path) as tiff:
+            pages = _pyramid_pages(tiff, path)
+            for page in pages:
+                _check_page(page, path)
+            kind = "svs" if tiff.is_svs else "ome-tiff" if tiff.is_ome else "tiff"
+            mpp, magnification = _stated_scale(tiff, pages[0])
+            icc = pages[0].tags.get(34675)
+            return TiffIndex(
+                path,
+                kind,
+                tuple(_layout(page, path) for page in pages),
+                tuple(_decoder(page) for page in pages),
+                mpp,
+                magnification,
+                bytes(icc.value) if icc else None,
+            )
+    except (tifffile.TiffFileError, ValueError, IndexError, KeyError, TypeError, OSError) as error:
+        if isinstance(error, FormatError):
+            raise
+        raise FormatError(f"TIFF must be complete and readable; got: {error} ({path}). Copy the file again from its source or re-export it.") from error
+
+
+def is_tiled(path: Path) -> bool:
+    """Whether the first image of a TIFF is stored in tiles."""
+    try:
+        with tifffile.TiffFile(path) as tiff:
+            return bool(tiff.pages.first.is_tiled)
+    except (tifffile.TiffFileError, ValueError, IndexError, KeyError, TypeError, OSError) as error:
+        raise FormatError(f"TIFF must be complete and readable; got: {error} ({path}). Copy the file again from its source or re-export it.") from error
+
+
+def _pyramid_pages(tiff: tifffile.TiffFile, path: Path) -> list[tifffile.TiffPage]:
+    """Pages of the pyramid, finest first; thumbnails, labels and macros are not stored in tiles or not flagged as reduced."""
+    if tiff.is_ome:
+        series = tiff.series[0]
+        pages = [level.keyframe for level in series.levels]
+        if series.keyframe.shape != series.shape:
+            raise FormatError(f"OME-TIFF must hold one RGB plane; got axes {series.axes} of {series.shape} ({path}). Export one plane as RGB.")
+    else:
+        first = tiff.pages.first
+        every = [page.aspage() for page in tiff.pages]
+        same = sum(page.shape == first.shape for page in every)
+        if same > 1:
+            raise FormatError(f"TIFF slide must hold one image; got {same} pages of {first.imagewidth} x {first.imagelength} px ({path}). Export one of them.")
+        reduced = [page for page in every[1:] if page.is_tiled and (tiff.is_svs or page.is_reduced)]
+        pages = [first, *reduced, *(page.aspage() for page in first.pages or ())]
+    base = (pages[0].imagewidth, pages[0].imagelength)
+    levels = {page.imagewidth: page for page in reversed(pages) if same_aspect(page.imagewidth, page.imagelength, base=base)}
+    return [levels[width] for width in sorted(levels, reverse=True)]
+
+
+def _check_page(page: tifffile.TiffPage, path: Path) -> None:
+    """Refuse pixels that are not 8-bit RGB, interleaved."""
+    if page.dtype != np.uint8 or page.samplesperpixel not in (3, 4) or page.photometric not in (2, 6):
+        raise FormatError(
+            f"slide pixels must be 8-bit RGB; got {page.samplesperpixel} x {page.bitspersample}-bit "
+            f"{getattr(page.photometric, 'name', page.photometric)} ({path}). "
+            "Convert the slide to RGB, or read single channels with tifffile."
+        )
+    if page.planarconfig != 1:
+        raise FormatError(f"RGB planes must be interleaved; got separate planes ({path}). Re-save with planar configuration 'contig'.")
+    if page.compression not in (*_JPEG2000, _JPEG) and page.compression not in tifffile.TIFF.DECOMPRESSORS and page.compression != 1:
+        raise FormatError(f"TIFF compression must be one that imagecodecs reads; got {page.compression!r} ({path}). Try open_slide(..., backend='openslide').")
+
+
+def _layout(page: tifffile.TiffPage, path: Path) -> TileLayout:
+    """Stored tiles of a page, checked to lie within the file; strips are tiles of full width."""
+    tile = (page.tilewidth, page.tilelength) if page.is_tiled else (page.imagewidth, min(page.rowsperstrip, page.imagelength))
+    offsets, counts = np.array(page.dataoffsets, dtype=np.int64), np.array(page.databytecounts, dtype=np.int64)
+    layout = TileLayout(page.imagewidth, page.imagelength, *tile, offsets, counts)
+    if not len(offsets) == len(counts) == layout.n_columns * layout.n_rows:
+        raise FormatError(
+            f"TIFF must list {layout.n_columns * layout.n_rows} tiles for {page.imagewidth} x {page.imagelength} px; got {len(offsets)} offsets "
+            f"and {len(counts)} sizes "
+            f"({path}). Copy the file again or re-export it."
+        )
+    size, needed = os.path.getsize(path), int((offsets + counts).max())
+    if needed > size:
+        raise FormatError(
+            f"TIFF must hold all its tiles; got a file of {size:,} bytes whose tiles reach to byte {needed:,}: it is truncated ({path}). "
+            "Copy the file again from its source."
+        )
+    return layout
+
+
+def _decoder(page: tifffile.TiffPage) -> Callable[[bytes, int], RGBArray]:
+    """Decode function of a page: the direct codec for JPEG and JPEG 2000, tifffile's closure (codec and predictor) for the others."""
+    tables = page.jpegtables
+    if page.compression == _JPEG and page.samplesperpixel == 3:
+        # The photometric tag decides, as in libtiff: Aperio stores RGB in JPEG streams that carry no marker to say so.
+        colorspace = 2 if page.photometric == 2 else 3
+        return lambda block, _: imagecodecs.jpeg8_decode(block, tables=tables, colorspace=colorspace, outcolorspace=2)
+    if page.compression in _JPEG2000:
+        is_ycbcr = page.compression == _JPEG2000_YCBCR
+        return lambda block, _: decode_jpeg2000(block, is_ycbcr=is_ycbcr)
+    decode = page.decode
+
+    def through_tifffile(block: bytes, number: int) -> RGBArray:
+        pixels = decode(block, number, jpegtables=tables) if page.compression == _JPEG else decode(block, number)
+        return np.asarray(pixels[0])[0]
+
+    return through_tifffile
+
+
+def _stated_scale(tiff: tifffile.TiffFile, page: tifffile.TiffPage) -> tuple[Pair | None, float | None]:
+    """Um per pixel (x, y) and objective power as the file states them."""
+    if tiff.is_svs:
+        stated = dict(re.findall(r"\|\s*([^=|]+?)\s*=\s*([^|]*)", page.description))
+        mpp, power = _positive(stated.get("MPP")), _positive(stated.get("AppMag"))
+        return ((mpp, mpp) if mpp else None), power
+    if tiff.is_ome and tiff.ome_metadata:
+        return _ome_scale(tiff.ome_metadata)
+    return resolution_mpp(page), None
+
+
+def _ome_scale(xml: str) -> tuple[Pair | None, float | None]:
+    """Scale of the first image of OME metadata; the unit is um unless stated."""
+    root = ElementTree.fromstring(xml)
+    pixels = next((node for node in root.iter() if node.tag.endswith("}Pixels")), None)
+    objective = next((node for node in root.iter() if node.tag.endswith("}Objective")), None)
+    power = _positive(objective.get("NominalMagnification")) if objective is not None else None
+    if pixels is None:
+        return None, power
+    sizes = [(_positive(pixels.get(f"PhysicalSize{axis}")), _UM_PER_UNIT.get(pixels.get(f"PhysicalSize{axis}Unit", "µm"))) for axis in "XY"]
+    (x, x_unit), (y, y_unit) = sizes
+    return ((x * x_unit, y * y_unit) if x and y and x_unit and y_unit else None), power
+
+
+def resolution_mpp(page: tifffile.TiffPage) -> Pair | None:
+    """Um per pixel (x, y) from the resolution tags, or None where they cannot be believed (see TRUSTED_RESOLUTION_UM)."""
+    um_per_unit = {2: 25_400.0, 3: 10_000.0}.get(page.tags.valueof(296, 2))
+    ratios = [page.tags.valueof(code) for code in (282, 283)]
+    if um_per_unit is None or any(not ratio or not ratio[0] or not ratio[1] for ratio in ratios):
+        return None
+    x, y = (um_per_unit * ratio[1] / ratio[0] for ratio in ratios)
+    low, high = TRUSTED_RESOLUTION_UM
+    return (x, y) if low <= x <= high and low <= y <= high else None
+
+
+def _positive(text: str | None) -> float | None:
+    try:
+        value = float(text) if text is not None else 0.0
+    except ValueError:
+        return None
+    return value if np.isfinite(value) and value > 0 else None
+
+
+class TiffPixels:
+    """Pixels of a TIFF slide through a :class:`TiffIndex`; safe to use from several threads."""
+
+    name = "tifffile"
+
+    def __init__(self, index: TiffIndex) -> None:
+        self.index = index
+        self._levels = index.levels
+        self._file = ReadOnlyFile(index.path)
+
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        """Stored levels, finest first."""
+        return self._levels
+
+    def read_tiles_into(self, batch: RGBArray, tiles: Sequence[TileRect]) -> None:
+        """Fill ``batch`` (n, height, width, 3) uint8; see :class:`idx.slide.PixelSource`."""
+        checked_batch(batch, tiles, self._levels, where=str(self.index.path))
+        fill_from_stored(batch, tiles, self.index.layouts, self._decode)
+
+    def _decode(self, level: int, stored: int) -> RGBArray | None:
+        layout = self.index.layouts[level]
+        if layout.counts[stored] == 0:
+            return None
+        block = self._file.read(int(layout.offsets[stored]), int(layout.counts[stored]))
+        try:
+            pixels = self.index.decoders[level](block, stored)
+        except _DECODE_ERRORS as error:
+            raise PixelAccessError(
+                f"stored tile must decode; got: {error} (level {level}, tile {stored}, {self.index.path}). Copy the file again, or leave this region out."
+            ) from error
+        return pixels[..., :3]
+
+    def close(self) -> None:
+        """Release the file."""
+        self._file.close()

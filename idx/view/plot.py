@@ -1,0 +1,11 @@
+"""Figures of one case and of outcome models.
+
+Every function returns a :class:`matplotlib.figure.Figure` that belongs to the caller; none touches pyplot's state.
+"""
+
+from idx.view.plot_ct import ct_slices, overlay, section_in_ct
+from idx.view.plot_models import survival_curves
+from idx.view.plot_slide import slide_overview
+from idx.view.plot_space import section_in_space
+
+__all__ = ["ct_slices", "overlay", "section_in_ct", "section_in_space", "slide_overview", "survival_curves"]

@@ -1,0 +1,174 @@
+"""One patient, end to end: read, measure, place, report. ``idx run`` and a notebook walk the same path."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from idx import histology, io, radiomics, registration, report
+from idx._typing import PathLike
+from idx.case import Case
+from idx.errors import GeometryError
+from idx.settings import current_settings
+from idx.slide import Contours, Slide
+
+if TYPE_CHECKING:
+    from idx.histology import Nuclei
+    from idx.models import Evaluation
+    from idx.registration import Placement, PosePrior
+
+NO_REGISTRATION = (
+    "No registration was asked for: the CT and the slide are shown side by side and share no space. Pass landmarks or a pose prior to place the slide."
+)
+SLIDE_FEATURE_LEVEL = "slide"
+
+
+@dataclass(frozen=True, eq=False)
+class Journey:
+    """What one patient's walk left behind.
+
+    Parameters
+    ----------
+    case : Case
+    nuclei : Nuclei
+    placement : Placement or None
+        None where no registration was asked for.
+    seconds : dict of str to float
+        Wall time of each step.
+    """
+
+    case: Case
+    nuclei: Nuclei
+    placement: Placement | None
+    seconds: dict[str, float]
+
+
+def run_patient(
+    ct: PathLike,
+    mask: PathLike,
+    slide: PathLike,
+    *,
+    label: str | None = None,
+    series: str | None = None,
+    mpp: float | None = None,
+    landmarks: PathLike | None = None,
+    tumour: PathLike | None = None,
+    prior: PosePrior | None = None,
+    case_id: str = "case",
+) -> Journey:
+    """Read, measure and (where asked) place one patient's CT lesion and slide.
+
+    Parameters
+    ----------
+    ct, mask, slide : path
+        Anything that ``read_ct``, ``read_mask`` and ``open_slide`` read.
+    label : str, optional
+        Structure to take from the mask; needed where it holds several.
+    series : str, optional
+        Series to take from a folder of several.
+    mpp : float, optional
+        um per pixel of the slide, where its file does not say.
+    landmarks : path, optional
+        CSV of point pairs; asks for a registration.
+    tumour : path, optional
+        Contours of the tumour on the slide (GeoJSON, ImageScope or ASAP XML).
+    prior : PosePrior, optional
+        What is known of the section's plane; asks for a registration by search.
+    case_id : str
+        Pseudonym.
+
+    Raises
+    ------
+    IdxError
+        If an input cannot be used; the message names the file and the remedy.
+    """
+    seconds: dict[str, float] = {}
+    with step("reading the CT", seconds):
+        volume = io.read_ct(ct, series=series)
+    with step("reading the mask", seconds):
+        lesion = io.read_mask(mask, like=volume, label=label).require_voxels()
+    opened = io.open_slide(slide, mpp=mpp)
+    pairs = None if landmarks is None else registration.read_landmarks(landmarks)
+    outline = None if tumour is None else io.read_contours(tumour, slide=opened)
+    with step("radiomic features", seconds):
+        radiomic = radiomics.extract(volume, lesion)
+    with step("finding tissue", seconds):
+        tissue = histology.find_tissue(opened)
+    with step("finding nuclei", seconds):
+        nuclei = histology.find_nuclei(opened, within=tissue)
+    with step("histology features", seconds):
+        histologic = histology.extract(opened, nuclei, level=SLIDE_FEATURE_LEVEL, within=tissue)
+    case = Case(
+        case_id,
+        volumes={"ct": volume},
+        masks={"lesion": lesion},
+        slides={opened.name: opened},
+        contours={"tissue": tissue, "nuclei": nuclei.contours} | ({} if outline is None else {"tumour": outline}),
+        tables={"radiomics": radiomic, "histology": histologic},
+    )
+    if pairs is None and prior is None:
+        return Journey(case.with_(notes=(NO_REGISTRATION,)), nuclei, None, seconds)
+    with step("placing the slide in the CT", seconds):
+        placement = registration.register_section(volume, opened, lesion=lesion, prior=prior, landmarks=pairs, maps=_maps(opened, tissue, outline))
+    case = placement.add_to(case) if placement.is_placed else case.with_(notes=(f"The slide was not placed: {' '.join(placement.reasons)}",))
+    return Journey(case, nuclei, placement, seconds)
+
+
+def _maps(slide: Slide, tissue: Contours, outline: Contours | None) -> registration.SectionMaps:
+    expected = histology.expected_hu(slide, within=tissue)
+    return registration.SectionMaps(tissue, outline, expected.values, expected.origin_um, expected.pixel_um)
+
+
+def write_journey(
+    journey: Journey,
+    out: PathLike,
+    *,
+    evaluation: Evaluation | None = None,
+    truth: Mapping[str, float] | None = None,
+    title: str | None = None,
+) -> Path:
+    """Save the case and write its report; return the report's path.
+
+    Parameters
+    ----------
+    journey : Journey
+    out : path
+        Folder; gets ``case/`` and ``report.html``.
+    evaluation : Evaluation, optional
+        Of an outcome model, shown in the report.
+    truth : mapping, optional
+        Known answers of a phantom (see :func:`idx.report.write_case_report`).
+    title : str, optional
+        Heading of the report.
+
+    Raises
+    ------
+    GeometryError
+        If ``out`` is a file.
+    """
+    folder = Path(out)
+    if folder.exists() and not folder.is_dir():
+        raise GeometryError(f"out must be a folder; got the file '{folder}'. Pass another --out.")
+    folder.mkdir(parents=True, exist_ok=True)
+    with step("saving the case", journey.seconds):
+        journey.case.save(folder / "case", overwrite=True)
+    with step("writing the report", journey.seconds):
+        report.write_case_report(journey.case, folder / "report.html", placement=journey.placement, evaluation=evaluation, truth=truth, title=title)
+    return folder / "report.html"
+
+
+@contextlib.contextmanager
+def step(name: str, seconds: dict[str, float]) -> Iterator[None]:
+    """Say what is going on, for how long, and keep the time."""
+    started = time.perf_counter()
+    console = Console(stderr=True, quiet=not current_settings().progress)
+    with console.status(name):
+        yield
+    seconds[name] = time.perf_counter() - started
+    console.print(f"  {name} [dim]{seconds[name]:.1f} s[/dim]", highlight=False)

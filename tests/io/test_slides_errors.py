@@ -1,0 +1,202 @@
+"""Every way in which opening or reading a slide fails: the exception and the words that name file and remedy."""
+
+import re
+
+import imagecodecs
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+import slide_files as make
+from idx.errors import FormatError, PixelAccessError, UnitError
+from idx.io.slides import open_slide
+
+
+def _truncated(file, keep):
+    content = file.read_bytes()
+    file.write_bytes(content[: int(len(content) * keep)])
+    return file
+
+
+def _truncated_tiff(folder):
+    make.write_tiff(folder / "cut.tif", compression="deflate", levels=(1,))
+    return _truncated(folder / "cut.tif", 0.6)
+
+
+def _tiff_cut_in_its_header(folder):
+    make.write_tiff(folder / "cut.tif", compression="deflate", levels=(1,))
+    return _truncated(folder / "cut.tif", 0.0001)
+
+
+def _image(folder, name, pixels, **options):
+    tifffile.imwrite(folder / name, pixels, **options)
+    return folder / name
+
+
+def _two_slides(folder):
+    for series in ("1.2.3.4", "1.2.3.5"):
+        make.write_dicom(folder / "dicom", series=series)
+    return folder / "dicom"
+
+
+def _only_a_label(folder):
+    folder = folder / "dicom"
+    folder.mkdir()
+    make.save_dicom(make.dicom_level(make.picture(), mpp=1.0, series="1.2", flavour="LABEL"), folder / "label.dcm")
+    return folder
+
+
+def _dicom(folder, **changes):
+    level = make.dicom_level(make.picture(), mpp=0.25, series="1.2")
+    for name, value in changes.items():
+        setattr(level, name, value)
+    return make.save_dicom(level, folder / "a.dcm")
+
+
+def _truncated_dicom(folder, *, jpeg):
+    level = make.dicom_level(make.picture(), mpp=0.25, series="1.2", jpeg=jpeg)
+    return _truncated(make.save_dicom(level, folder / "a.dcm"), 0.7)
+
+
+def _file(folder, name, content):
+    (folder / name).write_bytes(content)
+    return folder / name
+
+
+def _folder(folder):
+    (folder / "empty").mkdir()
+    return folder / "empty"
+
+
+def _png(folder, mode):
+    Image.new(mode, (20, 20)).save(folder / "a.png")
+    return folder / "a.png"
+
+
+def _jpeg(folder, mode):
+    Image.new(mode, (20, 20)).save(folder / "a.jpg")
+    return folder / "a.jpg"
+
+
+def _tiff_without_mpp(folder):
+    make.write_tiff(folder / "A12.tif", mpp=None)
+    return folder / "A12.tif"
+
+
+def _print_resolution(folder):
+    make.write_tiff(folder / "A12.tif", mpp=25_400 / 300)
+    return folder / "A12.tif"
+
+
+def _tiff(folder, **options):
+    make.write_tiff(folder / "a.tif", **options)
+    return folder / "a.tif"
+
+
+GRAY, RGB = np.zeros((128, 128), dtype=np.uint8), np.zeros((128, 128, 3), dtype=np.uint8)
+CASES = {
+    "no such file": (lambda f: f / "gone.svs", {}, FormatError, "slide must exist", "Check the path"),
+    "empty folder": (_folder, {}, FormatError, "got none", "Pass the slide's file or the folder"),
+    "two slides": (_two_slides, {}, FormatError, r"got 2: 1\.2\.3\.4 \(1\.2\.3\.4_1\.dcm and 3 more\), 1\.2\.3\.5", "Pass one file"),
+    "only a label": (_only_a_label, {}, FormatError, "only labels", "Fetch the missing instances"),
+    "folder through tifffile": (_folder, {"backend": "tifffile"}, FormatError, "backend='tifffile'", "Pass a file"),
+    "unknown kind": (lambda f: _file(f, "a.svs", b"not a slide" * 40), {}, FormatError, "unknown kind", "Convert it"),
+    "empty file": (lambda f: _file(f, "a.svs", b""), {}, FormatError, "unknown kind", "Convert it"),
+    "unknown backend": (lambda f: _tiff(f), {"backend": "vips"}, FormatError, "backend must be one of tifffile, openslide, dicom, flat", "Leave it out"),
+    "openslide cannot": (lambda f: _png(f, "RGB"), {"backend": "openslide"}, FormatError, "OpenSlide reads", "convert it"),
+    "truncated TIFF": (_truncated_tiff, {}, FormatError, "truncated", "Copy the file again"),
+    "TIFF cut in its header": (_tiff_cut_in_its_header, {}, FormatError, "TIFF must be complete|unknown kind", "Copy the file again|Convert it"),
+    "grayscale TIFF": (lambda f: _image(f, "a.tif", GRAY, tile=(64, 64)), {"mpp": 1}, FormatError, "8-bit RGB; got 1 x 8-bit MINISBLACK", "Convert"),
+    "16-bit TIFF": (
+        lambda f: _image(f, "a.tif", RGB.astype(np.uint16), tile=(64, 64), photometric="rgb"), {"mpp": 1}, FormatError, "8-bit RGB; got 3 x 16-bit", "Convert",
+    ),
+    "16-bit TIFF in strips": (lambda f: _image(f, "a.tif", RGB.astype(np.uint16), photometric="rgb"), {"mpp": 1}, FormatError, "8-bit RGB; got 3 x 16", "Convert"),
+    "separate planes": (
+        lambda f: _image(f, "a.tif", np.moveaxis(RGB, -1, 0), tile=(64, 64), photometric="rgb", planarconfig="separate"),
+        {"mpp": 1}, FormatError, "interleaved; got separate planes", "Re-save",
+    ),
+    "several images": (
+        lambda f: _image(f, "a.tif", np.stack([RGB, RGB]), tile=(64, 64), photometric="rgb"), {"mpp": 1}, FormatError, "one image; got 2 pages", "Export one",
+    ),
+    "OME stack": (
+        lambda f: _image(f, "a.ome.tif", np.stack([RGB, RGB]), tile=(64, 64), photometric="rgb", metadata={"axes": "ZYXS"}),
+        {"mpp": 1}, FormatError, "one RGB plane; got axes ZYXS", "Export one plane",
+    ),
+    "gray PNG": (lambda f: _png(f, "L"), {"mpp": 1}, FormatError, "8-bit RGB; got 8-bit grayscale", "Convert"),
+    "palette PNG": (lambda f: _png(f, "P"), {"mpp": 1}, FormatError, "a palette", "Convert"),
+    "gray JPEG": (lambda f: _jpeg(f, "L"), {"mpp": 1}, FormatError, "8-bit RGB; got 1 x 8", "Convert"),
+    "cut JPEG": (lambda f: _truncated(_jpeg(f, "RGB"), 0.1), {"mpp": 1}, FormatError, "complete PNG, JPEG or TIFF", "Copy the file again"),
+    "no mpp": (_tiff_without_mpp, {}, UnitError, r"^mpp must be known to measure in um; got None \(slide 'A12\.tif', .*A12\.tif\)\.", r"Pass open_slide\(\.\.\., mpp=0\.25\)\.$"),
+    "resolution of a print": (_print_resolution, {}, UnitError, "mpp must be known", r"Pass open_slide\(\.\.\., mpp=0\.25\)\.$"),
+    "PNG without mpp": (lambda f: _png(f, "RGB"), {}, UnitError, r"got None \(slide 'a\.png'", "Pass open_slide"),
+    "negative mpp": (_tiff_without_mpp, {"mpp": -1.0}, UnitError, r"positive um per pixel; got -1\.0", "Pass open_slide"),
+    "mpp not a number": (_tiff_without_mpp, {"mpp": float("nan")}, UnitError, "positive um per pixel; got nan", "Pass open_slide"),
+    "no ICC profile": (_tiff_without_mpp, {"mpp": 1, "icc": True}, FormatError, "ICC profile for icc=True; got none", "icc=False"),
+    "damaged ICC profile": (lambda f: _tiff(f, iccprofile=b"x" * 200), {"icc": True}, FormatError, "readable RGB profile", "icc=False"),
+    "truncated DICOM": (lambda f: _truncated_dicom(f, jpeg=False), {}, FormatError, "truncated", "Copy the file again"),
+    "truncated JPEG DICOM": (lambda f: _truncated_dicom(f, jpeg=True), {}, FormatError, "truncated", "Copy the file again"),
+    "gray DICOM": (lambda f: _dicom(f, SamplesPerPixel=1, PhotometricInterpretation="MONOCHROME2"), {}, FormatError, "8-bit RGB; got 1 x 8", "Export"),
+    "DICOM concatenation": (lambda f: _dicom(f, ConcatenationUID="1.2", InConcatenationNumber=2), {}, FormatError, "concatenations; got part 2", "Re-join"),
+    "focal planes": (lambda f: _dicom(f, TotalPixelMatrixFocalPlanes=3), {}, FormatError, "one focal plane", "Export one"),
+    "missing frames": (lambda f: _dicom(f, TotalPixelMatrixColumns=999), {}, FormatError, "must hold 80 frames for 999 x 270 px; got 30", "Fetch the instance again"),
+    "DICOM of another kind": (
+        lambda f: _dicom(f, SOPClassUID="1.2.840.10008.5.1.4.1.1.2"), {}, FormatError, "must be a whole-slide image; got another kind", "idx.read_ct",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_opening_says_what_is_wrong_and_what_to_do(case, tmp_path):
+    build, options, error, problem, remedy = CASES[case]
+    path = build(tmp_path)
+    with pytest.raises(error) as caught:
+        open_slide(path, **options)
+    message = str(caught.value)
+    assert re.search(problem, message), message
+    assert re.search(remedy, message), message
+    assert str(path) in message or str(path.parent) in message, message
+
+
+@pytest.mark.parametrize("compression", ["deflate", "jpeg"])
+def test_a_damaged_tile_names_level_and_tile_and_costs_no_other(compression, tmp_path):
+    file = tmp_path / "a.tif"
+    make.write_tiff(file, compression=compression)
+    with tifffile.TiffFile(file) as tiff:
+        page = tiff.pages[0]
+        offset, count = page.dataoffsets[7], page.databytecounts[7]
+    with file.open("r+b") as stream:
+        stream.seek(offset)
+        stream.write(b"\0" * count)
+    with open_slide(file) as slide:
+        slide.read_region(0, 0, width_px=64, height_px=64)
+        with pytest.raises(PixelAccessError, match=r"level 0, tile 7, .*a\.tif.*Copy the file again"):
+            slide.read_region(0, 0, width_px=128, height_px=128)
+
+
+def test_a_damaged_dicom_frame_names_level_and_tile(tmp_path):
+    level = make.dicom_level(make.picture(), mpp=0.25, series="1.2", jpeg=True)
+    path = make.save_dicom(level, tmp_path / "a.dcm")
+    content = path.read_bytes()
+    first = content.index(b"\xff\xd8\xff")
+    second = content.index(b"\xff\xd8\xff", first + 3)
+    path.write_bytes(content[:second] + b"\0" * 64 + content[second + 64 :])
+    with open_slide(path) as slide, pytest.raises(PixelAccessError, match=r"level 0, tile 1, .*a\.dcm"):
+        slide.read_region(64, 0, width_px=10, height_px=10)
+
+
+def test_a_file_that_shrinks_after_opening_is_noticed(tmp_path):
+    file = tmp_path / "a.tif"
+    make.write_tiff(file, compression="deflate")
+    with open_slide(file) as slide:
+        with file.open("r+b") as stream:
+            stream.truncate(3000)
+        with pytest.raises(PixelAccessError, match=r"must hold .* bytes at offset"):
+            slide.read_region(0, 0, width_px=333, height_px=270)
+
+
+def test_a_damaged_flat_image_is_noticed_when_it_is_read(tmp_path):
+    png = imagecodecs.png_encode(make.picture())
+    (tmp_path / "a.png").write_bytes(png[: len(png) // 2])
+    with open_slide(tmp_path / "a.png", mpp=1.0) as slide, pytest.raises(PixelAccessError, match=r"image must decode.*a\.png"):
+        slide.read_region(0, 0, width_px=10, height_px=10)
