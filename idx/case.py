@@ -140,7 +140,8 @@ class Case:
 
         write_folder(path, fill, manifest_name=MANIFEST, overwrite=overwrite)
 
-    def _rows(self) -> list[tuple[str, object]]:
+    def facts(self) -> list[tuple[str, object]]:
+        """What a person wants to know, as (name, value with its unit)."""
         rows: list[tuple[str, object]] = []
         for role, volume in self.volumes.items():
             z, y, x = volume.values.shape
@@ -149,7 +150,12 @@ class Case:
         rows += [(f"mask {name}", f"{mask.label}: {mask.volume_mm3:,.0f} mm3, {mask.n_voxels:,} voxels") for name, mask in self.masks.items()]
         for name, slide in self.slides.items():
             width, height = slide.size_um
-            rows.append((f"slide {name}", f"{width / 1000:.2f} x {height / 1000:.2f} mm at {slide.mpp[0]:.4g} um/px, {len(slide.levels)} levels"))
+            rows.append(
+                (
+                    f"slide {name}",
+                    f"{width / 1000:.2f} x {height / 1000:.2f} mm at {slide.mpp[0]:.4g} um/px, {len(slide.levels)} stored level(s)",
+                )
+            )
         rows += [(f"contours {name}", f"{len(c):,} polygons, {c.areas_um2.sum() / 1e6:.3g} mm2") for name, c in self.contours.items()]
         rows += [("transform", str(edge)) for edge in self.transforms.edges]
         rows += [(f"table {name}", f"{len(t):,} x {len(t.specs)} features, {len(t.status)} missing") for name, t in self.tables.items()]
@@ -166,7 +172,7 @@ class Case:
         if self.ct is not None:
             pictures.append(_ct_picture(self.ct, self.lesion))
         pictures += [(f"slide {name}", slide.thumbnail(THUMBNAIL_PX)) for name, slide in self.slides.items()]
-        return card(f"Case {self.case_id}", self._rows(), pictures)
+        return card(f"Case {self.case_id}", self.facts(), pictures)
 
 
 def load_case(path: PathLike, *, sources: PathLike | None = None, verify: bool = True) -> Case:
@@ -322,7 +328,10 @@ def _ct_picture(ct: CTVolume, lesion: Mask | None) -> tuple[str, RGBArray]:
     aspect = ct.spacing_mm[1] / ct.spacing_mm[0]
     picture = np.repeat(square_pixels(windowed(ct.values[z], *CT_WINDOW_HU), aspect)[..., None], 3, axis=-1)
     if inside is not None:
-        region = np.pad(square_pixels(inside, aspect), 1)
-        core = region[1:-1, 1:-1] & region[:-2, 1:-1] & region[2:, 1:-1] & region[1:-1, :-2] & region[1:-1, 2:]
-        picture[region[1:-1, 1:-1] & ~core] = OUTLINE_RGB
+        from scipy import ndimage
+
+        region = square_pixels(inside, aspect)
+        # The picture is shown at about 140 pixels: the line must survive the shrinking.
+        core = ndimage.binary_erosion(region, iterations=max(1, picture.shape[1] // 140))
+        picture[region & ~core] = OUTLINE_RGB
     return f"CT, axial slice {z}{'' if inside is None else ', lesion outlined'}", picture

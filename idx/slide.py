@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
@@ -191,7 +192,8 @@ class Slide:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _rows(self) -> list[tuple[str, object]]:
+    def facts(self) -> list[tuple[str, object]]:
+        """What a person wants to know, as (name, value with its unit)."""
         width, height = self.size_px
         rows: list[tuple[str, object]] = [
             ("size", f"{width:,} x {height:,} px, {self.size_um[0] / 1000:.2f} x {self.size_um[1] / 1000:.2f} mm"),
@@ -207,7 +209,7 @@ class Slide:
         return f"Slide('{self.name}', {self.size_px[0]} x {self.size_px[1]} px, {self.mpp[0]:.4g} um/px, {len(self.levels)} levels, through {self.pixels.name})"
 
     def _repr_html_(self) -> str:
-        return card(f"Slide {self.name}", self._rows(), [("thumbnail", self.thumbnail(280))])
+        return card(f"Slide {self.name}", self.facts(), [("thumbnail", self.thumbnail(280))])
 
 
 @dataclass(frozen=True, eq=False)
@@ -362,12 +364,14 @@ class Contours:
         kinds = sorted({label for label in self.labels if label})
         return f"Contours({len(self)} polygons, {self.areas_um2.sum() / 1e6:.3g} mm2{', ' + ', '.join(kinds) if kinds else ''}, frame {self.frame.name})"
 
-    def _repr_html_(self) -> str:
-        counts: dict[str, int] = {}
-        for label in self.labels:
-            counts[label or "(no class)"] = counts.get(label or "(no class)", 0) + 1
+    def facts(self) -> list[tuple[str, object]]:
+        """What a person wants to know, as (name, value with its unit)."""
+        counts = Counter(label or "(no class)" for label in self.labels)
         rows: list[tuple[str, object]] = [("polygons", f"{len(self):,}"), ("area", f"{self.areas_um2.sum() / 1e6:.4g} mm2"), ("frame", str(self.frame))]
-        return card("Contours", rows + [(name, f"{n:,}") for name, n in counts.items()], [("outlines", self._sketch())] if len(self) else [])
+        return rows + [(name, f"{n:,}") for name, n in counts.items()]
+
+    def _repr_html_(self) -> str:
+        return card("Contours", self.facts(), [("outlines", self._sketch())] if len(self) else [])
 
     def _sketch(self, size_px: int = 160) -> RGBArray:
         """Filled outlines drawn to fit a square picture."""

@@ -227,7 +227,8 @@ class FeatureTable:
         status = self.status[self.status["feature"].isin(names)].reset_index(drop=True)
         return replace(self, values=self.values[list(names)], specs=tuple(self.spec(n) for n in names), status=status)
 
-    def _repr_rows(self) -> list[tuple[str, object]]:
+    def facts(self) -> list[tuple[str, object]]:
+        """What a person wants to know, as (name, value with its unit)."""
         rows: list[tuple[str, object]] = [
             ("rows", f"{len(self):,} ({self.values.index.name})"),
             ("features", len(self.specs)),
@@ -245,7 +246,7 @@ class FeatureTable:
         shown = self.values.iloc[:8] if len(self) > 1 else self.values
         frame = shown.rename(columns=units)
         table = frame.T if len(self) <= 3 else frame
-        return card("FeatureTable", self._repr_rows()) + table.to_html(float_format=lambda v: f"{v:.5g}", max_rows=40, max_cols=12)
+        return card("FeatureTable", self.facts()) + table.to_html(float_format=lambda v: f"{v:.5g}", max_rows=40, max_cols=12)
 
 
 def _status_frame(gaps: Sequence[tuple[Any, str, str]]) -> pd.DataFrame:

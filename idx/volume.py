@@ -92,7 +92,8 @@ class Volume:
         limits = f"{finite.min():.6g} to {finite.max():.6g}" if finite.size else "none defined"
         return limits + (f", {undefined:,} undefined" if undefined else "")
 
-    def _rows(self) -> list[tuple[str, object]]:
+    def facts(self) -> list[tuple[str, object]]:
+        """What a person wants to know, as (name, value with its unit)."""
         z, y, x = self.values.shape
         rows: list[tuple[str, object]] = [
             ("voxels (x, y, z)", f"{x} x {y} x {z}"),
@@ -107,7 +108,7 @@ class Volume:
         return f"{type(self).__name__}({self.quantity}, {self.grid!r})"
 
     def _repr_html_(self) -> str:
-        return card(type(self).__name__, self._rows(), self.thumbnails())
+        return card(type(self).__name__, self.facts(), self.thumbnails())
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -196,7 +197,8 @@ class Mask:
         x, y, z = (float(c) for c in self.grid.to_physical(index))
         return x, y, z
 
-    def _rows(self) -> list[tuple[str, object]]:
+    def facts(self) -> list[tuple[str, object]]:
+        """What a person wants to know, as (name, value with its unit)."""
         rows: list[tuple[str, object]] = [("label", self.label), ("voxels", f"{self.n_voxels:,}"), ("volume", f"{self.volume_mm3:,.1f} mm3")]
         if self.n_voxels:
             box = self.bounding_box()
@@ -210,12 +212,12 @@ class Mask:
 
     def _repr_html_(self) -> str:
         if not self.n_voxels:
-            return card("Mask (empty)", self._rows())
+            return card("Mask (empty)", self.facts())
         box = self.bounding_box(pad=4)
         crop = self.values[box]
         z = int(np.argmax(crop.sum(axis=(1, 2))))
         aspect = self.grid.spacing_mm[1] / self.grid.spacing_mm[0]
-        return card("Mask", self._rows(), [("largest axial slice", square_pixels(crop[z].astype(np.uint8) * 255, aspect))])
+        return card("Mask", self.facts(), [("largest axial slice", square_pixels(crop[z].astype(np.uint8) * 255, aspect))])
 
 
 def require_same_grid(image: Volume, mask: Mask) -> None:

@@ -13,10 +13,10 @@ from rich.console import Console
 
 from idx import histology, io, radiomics, registration, report
 from idx._typing import PathLike
-from idx.case import Case
+from idx.case import MANIFEST, Case, load_case
 from idx.errors import GeometryError
+from idx.io.description import describe_file
 from idx.settings import current_settings
-from idx.slide import Contours, Slide
 
 if TYPE_CHECKING:
     from idx.histology import Nuclei
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 NO_REGISTRATION = (
     "No registration was asked for: the CT and the slide are shown side by side and share no space. Pass landmarks or a pose prior to place the slide."
 )
-SLIDE_FEATURE_LEVEL = "slide"
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +102,7 @@ def run_patient(
     with step("finding nuclei", seconds):
         nuclei = histology.find_nuclei(opened, within=tissue)
     with step("histology features", seconds):
-        histologic = histology.extract(opened, nuclei, level=SLIDE_FEATURE_LEVEL, within=tissue)
+        histologic = histology.extract(opened, nuclei, level="slide", within=tissue)
     case = Case(
         case_id,
         volumes={"ct": volume},
@@ -115,14 +114,10 @@ def run_patient(
     if pairs is None and prior is None:
         return Journey(case.with_(notes=(NO_REGISTRATION,)), nuclei, None, seconds)
     with step("placing the slide in the CT", seconds):
-        placement = registration.register_section(volume, opened, lesion=lesion, prior=prior, landmarks=pairs, maps=_maps(opened, tissue, outline))
+        maps = None if pairs is not None else registration.maps_of(opened, tissue=tissue, lesion=outline)
+        placement = registration.register_section(volume, opened, lesion=lesion, prior=prior, landmarks=pairs, maps=maps)
     case = placement.add_to(case) if placement.is_placed else case.with_(notes=(f"The slide was not placed: {' '.join(placement.reasons)}",))
     return Journey(case, nuclei, placement, seconds)
-
-
-def _maps(slide: Slide, tissue: Contours, outline: Contours | None) -> registration.SectionMaps:
-    expected = histology.expected_hu(slide, within=tissue)
-    return registration.SectionMaps(tissue, outline, expected.values, expected.origin_um, expected.pixel_um)
 
 
 def write_journey(
@@ -161,6 +156,20 @@ def write_journey(
     with step("writing the report", journey.seconds):
         report.write_case_report(journey.case, folder / "report.html", placement=journey.placement, evaluation=evaluation, truth=truth, title=title)
     return folder / "report.html"
+
+
+def describe(path: PathLike) -> list[tuple[str, object]]:
+    """Say what a file, a DICOM folder or a saved case is, as (name, value with its unit).
+
+    Raises
+    ------
+    FormatError
+        If nothing is there, or idx does not read it.
+    """
+    if (Path(path) / MANIFEST).is_file():
+        case = load_case(path, verify=False)
+        return [("kind", "saved case"), ("case", case.case_id), *case.facts()]
+    return describe_file(path)
 
 
 @contextlib.contextmanager

@@ -82,9 +82,8 @@ idx.view.plot.slide_overview(slide, tissue, nuclei.contours)
 
 # %%
 tumour = idx.read_contours(files.tumour, slide=slide)
-expected = idx.histology.expected_hu(slide, within=tissue)
 prior = idx.registration.PosePrior(phantom.prior_normal, tolerance_deg=15.0, centre_mm=phantom.prior_centre_mm, tolerance_mm=3.0)
-maps = idx.registration.SectionMaps(tissue, tumour, expected.values, expected.origin_um, expected.pixel_um)
+maps = idx.registration.maps_of(slide, tissue=tissue, lesion=tumour)
 placed = idx.registration.register_section(ct, slide, lesion=lesion, prior=prior, maps=maps)
 placed
 

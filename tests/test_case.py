@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-import SimpleITK as sitk
+import SimpleITK as sitk  # noqa: N813 - the name that its documentation uses
 from PIL import Image
 from shapely import Point, box
 
@@ -29,8 +29,24 @@ SCAN = Frame("scan", "mm", ("x", "y", "z"))
 
 @pytest.fixture
 def inputs(tmp_path):
+    return _write_inputs(tmp_path / "inputs")
+
+
+@pytest.fixture
+def case(inputs):
+    return _build_case(inputs)
+
+
+@pytest.fixture(scope="module")
+def saved_once(tmp_path_factory):
+    """A saved case to copy; its inputs stay where they are."""
+    folder = tmp_path_factory.mktemp("case")
+    _build_case(_write_inputs(folder / "inputs")).save(folder / "saved")
+    return folder / "saved"
+
+
+def _write_inputs(folder):
     """A CT and a slide on disk."""
-    folder = tmp_path / "inputs"
     folder.mkdir()
     values = np.random.default_rng(0).integers(-1000, 1000, size=(6, 20, 24)).astype(np.int16)
     image = sitk.GetImageFromArray(values)
@@ -43,8 +59,7 @@ def inputs(tmp_path):
     return folder
 
 
-@pytest.fixture
-def case(inputs):
+def _build_case(inputs):
     ct = idx.read_ct(inputs / "ct.nrrd")
     inside = np.zeros(ct.grid.shape, bool)
     inside[2:4, 5:12, 6:15] = True
@@ -273,8 +288,8 @@ DAMAGES = {
 
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("verify", [True, False])
-def test_damaged_folders_are_refused_by_name_and_remedy(case, tmp_path, damage, verify):
-    case.save(tmp_path / "saved")
+def test_damaged_folders_are_refused_by_name_and_remedy(saved_once, tmp_path, damage, verify):
+    shutil.copytree(saved_once, tmp_path / "saved")
     spoil, remedy = DAMAGES[damage]
     named = spoil(tmp_path / "saved")
     with pytest.raises(FormatError, match=remedy) as caught:
@@ -379,7 +394,14 @@ def test_a_case_needs_a_name():
 def test_html_shows_what_a_person_wants_to_see(case):
     html = case._repr_html_()
     assert html.count("<img") == 2
-    for text in ("Case P001", "CT, axial slice 2, lesion outlined", "0.7 x 0.8 x 2.5 mm", "GTV-1: 176 mm3, 126 voxels", "slide A12", "slide -&gt; patient (0.75 mm)"):
+    for text in (
+        "Case P001",
+        "CT, axial slice 2, lesion outlined",
+        "0.7 x 0.8 x 2.5 mm",
+        "GTV-1: 176 mm3, 126 voxels",
+        "slide A12",
+        "slide -&gt; patient (0.75 mm)",
+    ):
         assert text in html
     for text in ("scan -&gt; patient (unknown error)", "2 x 2 features, 1 missing", "os_months", "no registration was asked for", "2 polygons"):
         assert text in html

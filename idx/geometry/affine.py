@@ -39,8 +39,8 @@ def inverse_matrix(matrix: FloatArray) -> FloatArray:
 
     Examples
     --------
-    >>> inverse_matrix(np.array([[2.0, 0, 1], [0, 4, 0], [0, 0, 1]])).tolist()
-    [[0.5, 0.0, -0.5], [0.0, 0.25, -0.0], [0.0, 0.0, 1.0]]
+    >>> inverse_matrix(np.array([[2.0, 0, 1], [0, 4, 2], [0, 0, 1]])).tolist()
+    [[0.5, 0.0, -0.5], [0.0, 0.25, -0.5], [0.0, 0.0, 1.0]]
     """
     n = len(matrix) - 1
     result: FloatArray = np.eye(n + 1)

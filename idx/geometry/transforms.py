@@ -201,7 +201,8 @@ class DisplacementTransform:
         fits = matrix.shape == (n + 1, n + 1) and bool(np.isfinite(matrix).all()) and np.array_equal(matrix[-1], np.eye(n + 1)[-1])
         if not fits or is_singular(matrix[:-1, :-1]):
             raise GeometryError(
-                f"index_to_source must be a finite, invertible {(n + 1, n + 1)} matrix with last row 0..0 1; got {matrix.tolist()} ({where}). Check spacing and origin."
+                f"index_to_source must be a finite, invertible {(n + 1, n + 1)} matrix with last row 0..0 1; "
+                f"got {matrix.tolist()} ({where}). Check spacing and origin."
             )
         object.__setattr__(self, "displacement", displacement)
         object.__setattr__(self, "index_to_source", matrix)
@@ -215,9 +216,10 @@ class DisplacementTransform:
         """Displacement (..., n) at points (..., n)."""
         array = checked_points(points, self.source.ndim, f"{self.source} -> {self.target}")
         index = np.asarray(array_order(apply_homogeneous(inverse_matrix(self.index_to_source), array)), dtype=np.float64)
-        coordinates = np.moveaxis(index, -1, 0)
+        # A single point has no axis of points: map_coordinates wants one.
+        coordinates = index.reshape(-1, self.source.ndim).T
         components = [ndimage.map_coordinates(self.displacement[..., k], coordinates, order=1, mode="nearest") for k in range(self.source.ndim)]
-        return np.stack(components, axis=-1)
+        return np.stack(components, axis=-1).reshape(array.shape)
 
     def apply(self, points: npt.ArrayLike) -> FloatArray:
         """Map points (..., n); for n = 2 a third component (distance from the section, mm) is handed through."""

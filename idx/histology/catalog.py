@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from idx.table import FeatureSpec
 
 NUCLEUS_FEATURES: tuple[FeatureSpec, ...] = (
@@ -15,7 +17,7 @@ NUCLEUS_FEATURES: tuple[FeatureSpec, ...] = (
     FeatureSpec("minor_axis_um", "um", "Full minor axis of the ellipse with the same second central moments."),
     FeatureSpec("eccentricity", "1", "Eccentricity of that ellipse, sqrt(1 - (minor / major)^2)."),
     FeatureSpec("orientation_deg", "deg", "Angle from the x axis to that ellipse's major axis, clockwise as seen on the slide, in [0, 180)."),
-    FeatureSpec("solidity", "1", "Area within the outer outline over the area of its convex hull."),
+    FeatureSpec("solidity", "1", "Pixels of the nucleus over the pixels whose centres lie within the convex hull of theirs; 1 for a convex nucleus."),
     FeatureSpec("haematoxylin_od_mean", "1", "Mean haematoxylin optical density over the nucleus (Ruifrok & Johnston 2001)."),
     FeatureSpec("haematoxylin_od_sd", "1", "Standard deviation (n in the denominator) of haematoxylin optical density over the nucleus."),
     FeatureSpec("haematoxylin_od_min", "1", "Least haematoxylin optical density in the nucleus."),
@@ -65,3 +67,14 @@ def _summaries() -> tuple[FeatureSpec, ...]:
 
 SLIDE_FEATURES: tuple[FeatureSpec, ...] = _COUNTS + _ARCHITECTURE + _summaries()
 """Of a whole slide (or the part within contours); also of each tile."""
+
+
+def feature_specs(level: Literal["slide", "nucleus", "tile"] = "slide") -> tuple[FeatureSpec, ...]:
+    """Features that :func:`idx.histology.extract` measures at a level, with unit and definition.
+
+    Examples
+    --------
+    >>> feature_specs("nucleus")[-1].name
+    'nearest_neighbour_um'
+    """
+    return NUCLEUS_FEATURES + NEIGHBOUR_FEATURES if level == "nucleus" else SLIDE_FEATURES

@@ -66,7 +66,7 @@ def measure(labels: IntArray, haematoxylin_od: Array, *, mpp: Pair) -> MeasuredT
         "minor_axis_um": axes["minor"],
         "eccentricity": axes["eccentricity"],
         "orientation_deg": axes["orientation_deg"],
-        "solidity": nucleus_shape.solidity(vertices * np.asarray(mpp), ring_offsets, polygon_offsets),
+        "solidity": nucleus_shape.solidity(labels, n),
         **{f"haematoxylin_od_{name}": values for name, values in stain.items()},
     }
     return MeasuredTile(np.stack([moments["x_px"], moments["y_px"]], axis=-1), columns, vertices, ring_offsets, polygon_offsets)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 MIN_TISSUE_OD = 0.04
 """Nothing paler than this is tissue: it is five times the noise of JPEG and of a scanner's uneven light, so an empty slide stays empty."""
-MAX_TISSUE_OD = 0.12
+MAX_TISSUE_OD = 0.08
 """Everything darker than this is tissue: in a crop full of tissue Otsu would otherwise part dark tissue from pale."""
 _BLACK = 25
 """Pixels below this in every channel are padding that scanners put around what they scanned, not tissue."""
@@ -48,7 +48,7 @@ def find_tissue(
     slide: Slide,
     *,
     mpp: float = 8.0,
-    smooth_um: float = 12.0,
+    smooth_um: float = 6.0,
     close_um: float = 16.0,
     min_area_um2: float = 20_000.0,
     min_hole_um2: float = 5_000.0,

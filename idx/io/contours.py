@@ -10,6 +10,7 @@ from idx._typing import Pair, PathLike
 from idx.errors import FormatError, UnitError
 from idx.geometry.frames import SLIDE
 from idx.io.contours_polygons import PixelPolygon, Skipped, to_contours
+from idx.io.slides import mpp_pair
 from idx.provenance import Source
 from idx.slide import Contours, Slide
 
@@ -60,15 +61,12 @@ def read_contours(path: PathLike, *, slide: Slide | None = None, mpp: float | Pa
 
 
 def _scale(slide: Slide | None, mpp: float | Pair | None, file: Path) -> Pair:
-    if (slide is None) == (mpp is None):
-        given = "neither" if slide is None else "both"
-        raise UnitError(f"contours must get their um per pixel from either slide= or mpp=; got {given} ({file}). Pass read_contours(..., slide=slide).")
-    if slide is not None:
+    if slide is not None and mpp is None:
         return slide.mpp
-    pair = (float(mpp), float(mpp)) if isinstance(mpp, (int, float)) else (float(mpp[0]), float(mpp[1]))  # type: ignore[index]
-    if not all(0 < value < float("inf") for value in pair):
-        raise UnitError(f"mpp must be positive um per pixel; got {mpp} ({file}). Pass read_contours(..., mpp=0.25).")
-    return pair
+    if slide is None and mpp is not None:
+        return mpp_pair(mpp, where=str(file))
+    given = "neither" if slide is None else "both"
+    raise UnitError(f"contours must get their um per pixel from either slide= or mpp=; got {given} ({file}). Pass read_contours(..., slide=slide).")
 
 
 def _read(file: Path, skipped: Skipped, slide: Slide | None) -> tuple[str, Iterable[PixelPolygon]]:

@@ -49,7 +49,7 @@ class Skipped:
         if self.counts:
             listing = ", ".join(f"{count} {reason}" for reason, count in sorted(self.counts.items()))
             warnings.warn(
-                f"contours left out: {listing} ({path}). Draw them as polygons of at least three vertices if they are needed.", UserWarning, stacklevel=4
+                f"contours left out: {listing} ({path}). Draw them as polygons of at least three vertices if they are needed.", UserWarning, stacklevel=3
             )
 
 

@@ -49,7 +49,7 @@ def decode_jpeg2000(block: bytes, *, is_ycbcr: bool) -> RGBArray:
     if step == (1, 1):  # OpenJPEG converts subsampled streams only.
         components = _checked(imagecodecs.jpeg2k_decode(block, numthreads=1))
         luma, blue, red = (components[..., k] for k in range(3))
-        return _jfif_rgb(luma, blue.astype(np.int32) << 8 | red, 1)
+        return _jfif_rgb(luma.astype(np.int16), blue.astype(np.int32) << 8 | red, 1)
     return _undo_truncating_conversion(imagecodecs.jpeg2k_decode(_with_headroom(block), numthreads=1), step[0])
 
 
@@ -61,6 +61,8 @@ def _checked(pixels: npt.NDArray[np.generic]) -> RGBArray:
 
 def _chroma_step(block: bytes) -> tuple[int, int]:
     """Pixels (x, y) per sample of the second component of a raw codestream."""
+    if len(block) < _FIRST_COMPONENT + 9:
+        raise ValueError("JPEG 2000 stream ends within its header")
     marker, n_components = struct.unpack_from(">H", block, 2)[0], struct.unpack_from(">H", block, 40)[0]
     depths = block[_FIRST_COMPONENT : _FIRST_COMPONENT + 9 : 3]
     if block[:2] != b"\xff\x4f" or marker != _SIZ or n_components != 3 or depths != b"\x07\x07\x07":
@@ -129,21 +131,24 @@ def _chroma_tables() -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int16], int,
 def _undo_truncating_conversion(wide: npt.NDArray[np.generic], step_x: int) -> RGBArray:
     """From 9-bit RGB of the truncating conversion to 8-bit RGB of the rounding one; ``step_x`` pixels of a row share their chroma."""
     packed_table, taken_table, reach, stride = _chroma_tables()
-    samples = wide.astype(np.int32)
-    shared = samples[:, ::step_x]
-    at = (shared[..., 0] - shared[..., 1] + reach) * stride + (shared[..., 2] - shared[..., 1] + reach)
-    packed = packed_table[at]
+    shared = wide[:, ::step_x].astype(np.intp)
+    at = (shared[..., 0] - shared[..., 1]) * stride + (shared[..., 2] - shared[..., 1]) + reach * (stride + 1)
+    packed = packed_table.take(at)
     if packed.min() < 0:
         raise ValueError("JPEG 2000 colours do not come from the conversion that this OpenJPEG was known to use")
-    width = samples.shape[1]
-    green_taken = np.repeat(taken_table[at], step_x, axis=1)[:, :width]
-    luma = np.clip(samples[..., 1] + green_taken - _CENTRE, 0, 255).astype(np.uint8)
+    green_taken = _spread(taken_table.take(at), step_x, wide.shape[1])
+    luma = np.clip(wide[..., 1].astype(np.int16) + green_taken - _CENTRE, 0, 255)
     return _jfif_rgb(luma, packed, step_x)
 
 
+def _spread(shared: npt.NDArray[np.int16], step_x: int, width: int) -> npt.NDArray[np.int16]:
+    """Give each of ``step_x`` neighbours in a row the value they share."""
+    return shared if step_x == 1 else np.repeat(shared, step_x, axis=1)[:, :width]
+
+
 @cache
-def _jfif_offsets() -> npt.NDArray[np.int16]:
-    """What (R, G, B) differ from Y by, (65536, 3), for packed (Cb, Cr); 16-bit fixed point as in libjpeg."""
+def _jfif_offsets() -> tuple[npt.NDArray[np.int16], ...]:
+    """What R, G and B differ from Y by, (65536,) each, for packed (Cb, Cr); 16-bit fixed point as in libjpeg."""
     red, blue = np.meshgrid(np.arange(256) - _CENTRE, np.arange(256) - _CENTRE)
     half = 1 << 15
     scaled = {factor: int(factor * 65536 + 0.5) for factor in (1.402, 1.772, 0.34414, 0.71414)}
@@ -152,10 +157,13 @@ def _jfif_offsets() -> npt.NDArray[np.int16]:
         (-scaled[0.34414] * blue - scaled[0.71414] * red + half) >> 16,
         (scaled[1.772] * blue + half) >> 16,
     )
-    return np.stack(offsets, axis=-1).reshape(-1, 3).astype(np.int16)
+    return tuple(channel.ravel().astype(np.int16) for channel in offsets)
 
 
-def _jfif_rgb(luma: npt.NDArray[np.uint8], packed_chroma: npt.NDArray[np.int32], step_x: int) -> RGBArray:
+def _jfif_rgb(luma: npt.NDArray[np.int16], packed_chroma: npt.NDArray[np.int32], step_x: int) -> RGBArray:
     """RGB (y, x, 3) of Y (y, x) and packed (Cb, Cr), one per ``step_x`` pixels of a row."""
-    offsets = np.repeat(_jfif_offsets()[packed_chroma], step_x, axis=1)[:, : luma.shape[1]]
-    return np.clip(offsets + luma[..., None].astype(np.int16), 0, 255).astype(np.uint8)
+    rgb = np.empty((*luma.shape, 3), dtype=np.uint8)
+    for channel, offsets in enumerate(_jfif_offsets()):
+        shifted = _spread(offsets.take(packed_chroma), step_x, luma.shape[1]) + luma
+        rgb[..., channel] = np.clip(shifted, 0, 255, out=shifted)
+    return rgb

@@ -38,9 +38,12 @@ def track(items: Iterable[T], *, total: int, description: str) -> Iterator[T]:
         for done, item in enumerate(items, start=1):
             yield item
             if bar is None and time.monotonic() - start > PATIENCE_S and done < total:
+                from rich.console import Console
                 from rich.progress import Progress
 
-                bar = Progress(transient=True)
+                # On stderr, so that results on stdout stay clean; a log file gets no bar.
+                console = Console(stderr=True)
+                bar = Progress(console=console, transient=True, disable=not (console.is_terminal or console.is_jupyter))
                 bar.start()
                 task = bar.add_task(description, total=total)
             if bar is not None and task is not None:

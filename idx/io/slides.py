@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+import numpy as np
+
 from idx._typing import Pair, PathLike
 from idx.errors import FormatError, UnitError
 from idx.provenance import Source
@@ -86,13 +88,13 @@ def open_slide(path: PathLike, *, mpp: float | Pair | None = None, backend: Back
 def _slide(opened: _Opened, file: Path, *, mpp: float | Pair | None, icc: bool) -> Slide:
     where = f"slide '{file.name}', {file}"
     pixels, ids = opened.pixels, dict(opened.ids)
+    scale = _resolve_mpp(mpp, opened.mpp, where=where)
     if icc:
         from idx.io.color import ColorManagedPixels
 
         pixels, ids["icc"] = ColorManagedPixels(pixels, opened.icc_profile, where=where), "true"
     if mpp is not None:
-        ids["mpp"] = f"{mpp!r}" if isinstance(mpp, (int, float)) else f"{mpp[0]!r}, {mpp[1]!r}"
-    scale = _resolve_mpp(mpp, opened.mpp, where=where)
+        ids["mpp"] = str(scale[0]) if scale[0] == scale[1] else f"{scale[0]}, {scale[1]}"
     source = Source(str(file), opened.kind, opened.files, {"backend": pixels.name, **ids})
     return Slide(pixels, scale, file.name, source, magnification=opened.magnification)
 
@@ -103,9 +105,7 @@ def _resolve_mpp(given: float | Pair | None, stated: Pair | None, *, where: str)
         if stated is None:
             raise UnitError(f"mpp must be known to measure in um; got None ({where}). Pass open_slide(..., mpp=0.25).")
         return stated
-    pair = (float(given), float(given)) if isinstance(given, (int, float)) else (float(given[0]), float(given[1]))
-    if not all(0 < value < float("inf") for value in pair):
-        raise UnitError(f"mpp must be positive um per pixel; got {given} ({where}). Pass open_slide(..., mpp=0.25).")
+    pair = mpp_pair(given, where=where)
     if stated and any(abs(a - b) > SAME_SCALE_RTOL * b for a, b in zip(pair, stated, strict=True)):
         warnings.warn(
             f"mpp={given} was passed and is used, but the file states {stated[0]:.5g} x {stated[1]:.5g} um per pixel ({where}). "
@@ -114,6 +114,21 @@ def _resolve_mpp(given: float | Pair | None, stated: Pair | None, *, where: str)
             stacklevel=4,
         )
     return pair
+
+
+def mpp_pair(mpp: float | Pair, *, where: str) -> Pair:
+    """One or two numbers as um per pixel (x, y).
+
+    Raises
+    ------
+    UnitError
+        If they are not positive and finite.
+    """
+    values = np.asarray(mpp, dtype=np.float64)
+    x, y = (float(value) for value in np.broadcast_to(values, 2)) if values.shape in ((), (2,)) else (np.nan, np.nan)
+    if not (0 < x < np.inf and 0 < y < np.inf):
+        raise UnitError(f"mpp must be positive um per pixel; got {mpp} ({where}). Pass mpp=0.25, or (x, y).")
+    return x, y
 
 
 def _choose(file: Path) -> str:

@@ -76,6 +76,8 @@ class OpenSlidePixels:
     def read_tiles_into(self, batch: RGBArray, tiles: Sequence[TileRect]) -> None:
         """Fill ``batch`` (n, height, width, 3) uint8; see :class:`idx.slide.PixelSource`."""
         checked_batch(batch, tiles, self._levels, where=str(self._path))
+        if self._is_closed:
+            raise PixelAccessError(f"slide must be open to be read; got a closed one ({self._path}). Open it again with open_slide.")
         for target, tile in zip(batch, tiles, strict=True):
             # OpenSlide's own factor, not ours: it divides by it to come back to this level's pixels.
             factor = self._factors[tile.level]
@@ -85,7 +87,7 @@ class OpenSlidePixels:
             except (openslide.OpenSlideError, ctypes.ArgumentError, ValueError) as error:
                 raise PixelAccessError(
                     f"region must decode; got: {error} (level {tile.level}, tile at {tile.x_px}, {tile.y_px} px, {self._path}). "
-                    "Open the slide again, copy the file again, or leave this region out."
+                    "Copy the file again, or leave this region out."
                 ) from error
             target[...] = on_white(np.asarray(region))
 

@@ -89,19 +89,35 @@ def crofton_perimeter(labels: IntArray, n: int, *, spacing: Pair) -> FloatArray:
     return result / 2.0
 
 
-def solidity(vertices: FloatArray, ring_offsets: IntArray, polygon_offsets: IntArray) -> FloatArray:
-    """Area within the outer ring over the area of its convex hull, (n,); 1 for a convex outline."""
+def solidity(labels: IntArray, n: int) -> FloatArray:
+    """Pixels of objects 1..n over the pixels whose centres lie within the convex hull of theirs, (n,).
+
+    Notes
+    -----
+    Counting centres makes this exactly 1 for a convex object however it was rastered; areas of outlines are biased by 2 to 3 % at the size of
+    nuclei. The count comes from Pick's theorem, so that no hull is drawn.
+    """
     import shapely
 
-    outer = polygon_offsets[:-1]
-    starts, ends = ring_offsets[outer], ring_offsets[outer + 1]
-    sizes = ends - starts
-    if len(sizes) == 0:
+    if n == 0:
         return np.zeros(0)
-    index = np.repeat(starts - np.r_[0, np.cumsum(sizes)[:-1]], sizes) + np.arange(sizes.sum())
-    rings = shapely.linearrings(vertices[index], indices=np.repeat(np.arange(len(sizes)), sizes))
-    polygons = shapely.polygons(rings)
-    return np.asarray(shapely.area(polygons) / shapely.area(shapely.convex_hull(polygons)))
+    padded = np.pad(labels, 1)
+    core = padded[1:-1, 1:-1]
+    # Corners of the hull are pixels with another value beside them.
+    edge = (core > 0) & ((padded[:-2, 1:-1] != core) | (padded[2:, 1:-1] != core) | (padded[1:-1, :-2] != core) | (padded[1:-1, 2:] != core))
+    rows, columns = np.nonzero(edge)
+    owner = labels[rows, columns].astype(np.int64) - 1
+    order = np.argsort(owner, kind="stable")
+    points = shapely.points(columns[order], rows[order])
+    hulls = shapely.convex_hull(shapely.multipoints(points, indices=owner[order]))
+    corners, of_hull = shapely.get_coordinates(hulls, return_index=True)
+    steps = np.diff(corners.astype(np.int64), axis=0)
+    on_border = np.where(of_hull[1:] == of_hull[:-1], np.gcd(np.abs(steps[:, 0]), np.abs(steps[:, 1])), 0)
+    border = np.bincount(of_hull[:-1], on_border, n) if len(steps) else np.zeros(n)
+    # A hull that is a line is walked one way only; a ring comes back.
+    border[shapely.get_type_id(hulls) == 1] *= 2
+    within = shapely.area(hulls) + border / 2.0 + 1.0
+    return np.asarray(np.bincount(labels.ravel(), minlength=n + 1)[1:] / within)
 
 
 def intensity(labels: IntArray, values: Array, n: int) -> dict[str, FloatArray]:

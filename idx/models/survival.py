@@ -13,7 +13,6 @@ from idx.errors import FormatError
 from idx.models._sklearn import BaseEstimator
 from idx.models.blocks import Survival
 
-
 CONVERGENCE = 1e-12
 """Newton decrement at which the fit stops; lifelines' own 1e-7 leaves the fifth digit of a coefficient open."""
 

@@ -53,7 +53,8 @@ class Evaluation:
     n_repeats: int
     seed: int
 
-    def _rows(self) -> list[tuple[str, object]]:
+    def facts(self) -> list[tuple[str, object]]:
+        """What a person wants to know, as (name, value with its unit)."""
         rows: list[tuple[str, object]] = [
             ("patients", f"{len(self.outcome)}, {int(self.outcome.event.sum())} events"),
             ("c-index, all blocks", _interval(self.c_index, self.c_index_low, self.c_index_high)),
@@ -65,7 +66,7 @@ class Evaluation:
         return f"Evaluation(c-index {_interval(self.c_index, self.c_index_low, self.c_index_high)}, {self.outcome!r})"
 
     def _repr_html_(self) -> str:
-        return card("Evaluation", self._rows())
+        return card("Evaluation", self.facts())
 
 
 def _interval(value: float, low: float, high: float) -> str:

@@ -46,7 +46,8 @@ class FeatureMap:
             raise GeometryError(f"map values must have the grid's shape {self.grid.shape} (z, y, x); got {values.shape}. Check the axis order of the array.")
         object.__setattr__(self, "values", values)
 
-    def _rows(self) -> list[tuple[str, object]]:
+    def facts(self) -> list[tuple[str, object]]:
+        """What a person wants to know, as (name, value with its unit)."""
         inside = self.values[~np.isnan(self.values)]
         return [("voxels inside", f"{inside.size:,}"), ("values", f"{inside.min():.4g} to {inside.max():.4g} ({self.spec.unit})"), ("grid", repr(self.grid))]
 
@@ -56,7 +57,7 @@ class FeatureMap:
     def _repr_html_(self) -> str:
         # Outside the lesion there is nothing to show: it takes the darkest value.
         shown = Volume(np.where(np.isnan(self.values), np.nanmin(self.values), self.values), self.grid, self.spec.unit)
-        return card(f"FeatureMap {self.spec.name}", self._rows(), shown.thumbnails())
+        return card(f"FeatureMap {self.spec.name}", self.facts(), shown.thumbnails())
 
 
 def feature_maps(

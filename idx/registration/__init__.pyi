@@ -2,9 +2,18 @@ from .landmarks import LandmarkFit, Landmarks, fit_landmarks, read_landmarks, wr
 from .maps import SectionMaps
 from .placement import Hypothesis, Placement
 from .pose import PosePrior
-from .section import register_section
+from .section import maps_of, register_section
 
 __all__ = [
-    "Hypothesis", "LandmarkFit", "Landmarks", "Placement", "PosePrior", "SectionMaps",
-    "fit_landmarks", "read_landmarks", "register_section", "write_landmarks",
+    "Hypothesis",
+    "LandmarkFit",
+    "Landmarks",
+    "Placement",
+    "PosePrior",
+    "SectionMaps",
+    "fit_landmarks",
+    "maps_of",
+    "read_landmarks",
+    "register_section",
+    "write_landmarks",
 ]

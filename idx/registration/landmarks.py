@@ -22,7 +22,8 @@ from idx.geometry.affine import readonly
 
 COLUMNS = ("slide_x_um", "slide_y_um", "ct_x_mm", "ct_y_mm", "ct_z_mm")
 COLLINEAR_RATIO = 0.05
-"""Pairs whose spread across their best line is below this fraction of the spread along it do not fix a plane: a reading error of 1 mm would tilt it by more than 45 degrees where the spread is 20 mm."""
+"""Pairs whose spread across their best line is below this fraction of the spread along it do not fix a plane:
+20 mm along and 1 mm across, a reading error of 1 mm tilts it by 45 degrees."""
 N_AFFINE = 6
 """Pairs from which an affine fit (9 unknowns) is tried beside the similarity (7 unknowns)."""
 OUTLIER_P = 0.01
@@ -107,7 +108,9 @@ def read_landmarks(path: PathLike) -> Landmarks:
         raise FormatError(f"landmarks must be a CSV table; got {error} ('{path}'). Save it as comma-separated text with a header.") from error
     missing = [column for column in COLUMNS if column not in table.columns]
     if missing:
-        raise FormatError(f"landmark columns must include {', '.join(COLUMNS)}; got no {', '.join(missing)} ('{path}'). Rename the columns; units are part of the names.")
+        raise FormatError(
+            f"landmark columns must include {', '.join(COLUMNS)}; got no {', '.join(missing)} ('{path}'). Rename the columns; units are part of the names."
+        )
     try:
         values = table[list(COLUMNS)].to_numpy(dtype=np.float64)
     except ValueError as error:
@@ -283,7 +286,9 @@ def fit_landmarks(landmarks: Landmarks, *, model: Model | None = None, source: F
     """
     n = len(landmarks)
     if n < 3:
-        raise GeometryError(f"landmarks must be at least 3 pairs to place a slide; got {n} ({landmarks.where}). Mark more pairs, or use these few for PosePrior.from_landmarks.")
+        raise GeometryError(
+            f"landmarks must be at least 3 pairs to place a slide; got {n} ({landmarks.where}). Mark more pairs, or use these few for PosePrior.from_landmarks."
+        )
     if not _fixes_plane(landmarks):
         raise GeometryError(
             f"landmarks must not lie on one line; got {n} pairs whose spread across their best line is {_spread_ratio(landmarks.slide_um):.1%} (slide) and "

@@ -21,7 +21,7 @@ RASTER_MARGIN = 0.12
 SUBSAMPLES = 3
 """Per axis; the lesion and tissue fractions of a raster point are means over this many points squared."""
 SMOOTHING_FRACTION = 0.04
-"""Slide and CT are smoothed with a Gaussian of this fraction of the tissue's size (root mean square radius), at least 0.4 raster steps, before they are compared."""
+"""Slide and CT are smoothed before they are compared, with a Gaussian of this fraction of the tissue's root mean square radius, at least 0.4 raster steps."""
 N_BLOCKS_ACROSS = 6
 """Blocks per axis that are resampled to judge scores: wide enough that neighbours err independently."""
 
@@ -63,7 +63,9 @@ class SectionMaps:
         if self.expected_hu is not None:
             values = readonly(self.expected_hu)
             if values.ndim != 2 or min(values.shape) < 2 or not np.isfinite(values).any():
-                raise GeometryError(f"expected_hu must be an image (y, x) with finite values in the tissue; got shape {values.shape}. Use idx.histology.expected_hu.")
+                raise GeometryError(
+                    f"expected_hu must be an image (y, x) with finite values in the tissue; got shape {values.shape}. Use idx.histology.expected_hu."
+                )
             if min(self.pixel_um) <= 0:
                 raise GeometryError(f"pixel_um must be two positive um (x, y); got {self.pixel_um} (expected_hu). Give the image's pixel size.")
             object.__setattr__(self, "expected_hu", values)

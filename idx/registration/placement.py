@@ -67,7 +67,9 @@ class Placement:
 
     def __post_init__(self) -> None:
         if (self.verdict == "placed") != (self.transform is not None):
-            raise GeometryError(f"a placement must have a transform exactly when it is placed; got verdict '{self.verdict}' (method {self.method}). Pass transform=None to refuse.")
+            raise GeometryError(
+                f"a placement must have a transform exactly when it is placed; got verdict '{self.verdict}' (method {self.method}). Pass None to refuse."
+            )
         object.__setattr__(self, "scores", MappingProxyType(dict(self.scores)))
         object.__setattr__(self, "evidence", MappingProxyType(dict(self.evidence)))
 
@@ -97,12 +99,20 @@ class Placement:
             If the placement was refused.
         """
         transform = self.require_placed()
-        graph = target.transforms if isinstance(target, Case) else target
-        facts: dict[str, str | float | bool] = {"method": self.method, "verdict": self.verdict, "reasons": " ".join(self.reasons), **self.evidence, **self.scores}
-        graph = graph.with_edge(transform, error_mm=self.error_mm, evidence=facts)
-        return target.with_(transforms=graph) if isinstance(target, Case) else graph
+        facts: dict[str, str | float | bool] = {
+            "method": self.method,
+            "verdict": self.verdict,
+            "reasons": " ".join(self.reasons),
+            **self.evidence,
+            **self.scores,
+        }
+        if isinstance(target, Case):
+            # mypy narrows the type variable to a union here; with_ returns the class it is called on.
+            return target.with_(transforms=target.transforms.with_edge(transform, error_mm=self.error_mm, evidence=facts))  # type: ignore[return-value]
+        return target.with_edge(transform, error_mm=self.error_mm, evidence=facts)
 
-    def _rows(self) -> list[tuple[str, object]]:
+    def facts(self) -> list[tuple[str, object]]:
+        """What a person wants to know, as (name, value with its unit)."""
         error = "unknown" if self.error_mm is None else f"{self.error_mm:.2f} mm (root mean square over the tissue)"
         rows: list[tuple[str, object]] = [("verdict", self.verdict), ("method", self.method), ("expected error", error)]
         if self.transform is not None:
@@ -116,4 +126,4 @@ class Placement:
         return f"Placement({self.verdict} by {self.method}, {error}{'; ' + ' '.join(self.reasons) if self.reasons else ''})"
 
     def _repr_html_(self) -> str:
-        return card("Placement of a slide in the CT", self._rows())
+        return card("Placement of a slide in the CT", self.facts())

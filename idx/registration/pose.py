@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from idx._typing import FloatArray, IntArray, Triple
+from idx._typing import BoolArray, FloatArray, IntArray, Triple
 from idx.errors import GeometryError
 from idx.geometry import Frame, SectionTransform
 from idx.registration.landmarks import Landmarks, fit_landmarks
@@ -51,16 +51,22 @@ class PosePrior:
         normal = np.asarray(self.normal, dtype=np.float64)
         length = float(np.linalg.norm(normal)) if normal.shape == (3,) else 0.0
         if not (math.isfinite(length) and length > 0):
-            raise GeometryError(f"prior normal must be a finite direction (x, y, z); got {self.normal} (PosePrior). Use PosePrior.from_grossing_note('axial') if in doubt.")
+            raise GeometryError(
+                f"prior normal must be a finite direction (x, y, z); got {self.normal} (PosePrior). Use PosePrior.from_grossing_note('axial') if in doubt."
+            )
         if not 0 <= self.tolerance_deg <= 90:
             raise GeometryError(f"tolerance_deg must be in 0..90; got {self.tolerance_deg} (PosePrior). Pass 90 when the plane is unknown.")
         if self.tolerance_mm is not None and not (math.isfinite(self.tolerance_mm) and self.tolerance_mm >= 0):
-            raise GeometryError(f"tolerance_mm must be a finite number of at least 0, or None; got {self.tolerance_mm} (PosePrior). Pass None to search the whole lesion.")
+            raise GeometryError(
+                f"tolerance_mm must be a finite number of at least 0, or None; got {self.tolerance_mm} (PosePrior). Pass None to search the whole lesion."
+            )
         object.__setattr__(self, "normal", tuple(float(c) for c in normal / length))
         if self.centre_mm is not None:
             centre = np.asarray(self.centre_mm, dtype=np.float64)
             if centre.shape != (3,) or not np.isfinite(centre).all():
-                raise GeometryError(f"prior centre_mm must be a finite point (x, y, z); got {self.centre_mm} (PosePrior). Give a point in patient coordinates (LPS).")
+                raise GeometryError(
+                    f"prior centre_mm must be a finite point (x, y, z); got {self.centre_mm} (PosePrior). Give a point in patient coordinates (LPS)."
+                )
             object.__setattr__(self, "centre_mm", tuple(float(c) for c in centre))
 
     @classmethod
@@ -75,7 +81,9 @@ class PosePrior:
         (0.0, 1.0, 0.0)
         """
         if plane not in ANATOMICAL_NORMALS:
-            raise GeometryError(f"plane must be one of {', '.join(ANATOMICAL_NORMALS)}; got '{plane}' (PosePrior). Give PosePrior(normal=...) for an oblique cut.")
+            raise GeometryError(
+                f"plane must be one of {', '.join(ANATOMICAL_NORMALS)}; got '{plane}' (PosePrior). Give PosePrior(normal=...) for an oblique cut."
+            )
         return cls(ANATOMICAL_NORMALS[plane], tolerance_deg, centre_mm, tolerance_mm)
 
     @classmethod
@@ -88,7 +96,9 @@ class PosePrior:
             If there are fewer than three pairs and no normal.
         """
         if len(landmarks) == 0 or (normal is None and len(landmarks) < 3):
-            raise GeometryError(f"a prior from {len(landmarks)} landmark pairs must have a normal; got None ({landmarks.where}). Pass normal=, or mark three pairs.")
+            raise GeometryError(
+                f"a prior from {len(landmarks)} landmark pairs must have a normal; got None ({landmarks.where}). Pass normal=, or mark three pairs."
+            )
         x, y, z = (float(c) for c in landmarks.ct_mm.mean(axis=0))
         if normal is None:
             nx, ny, nz = (float(c) for c in fit_landmarks(landmarks).transform.normal)
@@ -183,7 +193,9 @@ class PoseBounds:
     facings: tuple[int, ...]
 
     @classmethod
-    def from_prior(cls, prior: PosePrior, *, lesion_centre_mm: Triple, lesion_radius_mm: float, shrinkage: tuple[float, float], mirrored: bool | None) -> PoseBounds:
+    def from_prior(
+        cls, prior: PosePrior, *, lesion_centre_mm: Triple, lesion_radius_mm: float, shrinkage: tuple[float, float], mirrored: bool | None
+    ) -> PoseBounds:
         """Turn a prior and a range of linear shrinkage into limits, filling what it leaves open from the lesion."""
         low, high = shrinkage
         if not 0 <= low <= high < 1:
@@ -192,7 +204,12 @@ class PoseBounds:
         tolerance = prior.tolerance_mm if prior.tolerance_mm is not None else lesion_radius_mm
         facings = {None: (1, -1), False: (1,), True: (-1,)}[mirrored]
         return cls(
-            np.asarray(prior.normal), math.radians(prior.tolerance_deg), np.asarray(centre, dtype=np.float64), tolerance, (1 / (1 - low), 1 / (1 - high)), facings
+            np.asarray(prior.normal),
+            math.radians(prior.tolerance_deg),
+            np.asarray(centre, dtype=np.float64),
+            tolerance,
+            (1 / (1 - low), 1 / (1 - high)),
+            facings,
         )
 
     def clamp(self, poses: Poses) -> Poses:
@@ -213,7 +230,7 @@ class PoseBounds:
             return np.full(len(section_normal), float(self.facings[0]))
         return np.where(section_normal @ self.normal >= 0, 1.0, -1.0)
 
-    def is_mirrored(self, poses: Poses) -> FloatArray:
+    def is_mirrored(self, poses: Poses) -> BoolArray:
         """Whether each section faces against the prior's normal."""
         return poses.rotation[:, :, 2] @ self.normal < 0
 

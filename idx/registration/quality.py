@@ -128,7 +128,8 @@ def refusals(best: dict[str, float], spread: Spread, found: Hypotheses, *, chanc
         )
     if best["dice"] < MIN_DICE:
         reasons.append(
-            f"no section of the lesion looks like its outline on the slide: Dice {best['dice']:.2f} is below {MIN_DICE}. Check the mask, the outline, the prior and the range of shrinkage."
+            f"no section of the lesion looks like its outline on the slide: Dice {best['dice']:.2f} is below {MIN_DICE}. "
+            "Check the mask, the outline, the prior and the range of shrinkage."
         )
     if spread.far_share > MAX_FAR_SHARE:
         rivals = distances_mm(found.poses, found.poses.take(slice(0, 1)), points_mm)[:, 0]

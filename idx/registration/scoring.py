@@ -86,7 +86,7 @@ class Scorer:
         sigma = [section.smoothing_mm / s for s in reversed(grid.spacing_mm)]
         smoothed = [ndimage.gaussian_filter(v, sigma, mode="nearest") for v in (hu, lesion.values[box].astype(np.float64))]
         volumes = torch.as_tensor(np.stack(smoothed), dtype=torch.float32, device=device)
-        return cls(volumes, np.linalg.inv(grid.affine), section)
+        return cls(volumes, np.linalg.inv(np.asarray(grid.affine, dtype=np.float64)), section)
 
     def score(self, poses: Poses, weights: FloatArray | None = None) -> Scores:
         """Score poses (b,), or k groups of p poses (b = k p) each under its own point weights (k, n).

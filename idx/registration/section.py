@@ -10,7 +10,7 @@ import torch
 from idx._typing import Pair
 from idx.errors import GeometryError
 from idx.geometry import SectionTransform
-from idx.registration.landmarks import Landmarks, LandmarkFit, fit_landmarks
+from idx.registration.landmarks import LandmarkFit, Landmarks, fit_landmarks
 from idx.registration.maps import SectionMaps, SectionPoints, section_points
 from idx.registration.placement import Hypothesis, Placement
 from idx.registration.pose import PoseBounds, PosePrior, Poses, distances_mm
@@ -18,7 +18,7 @@ from idx.registration.quality import N_CHANCE, chance_level, refusals, spread_of
 from idx.registration.scoring import Scorer
 from idx.registration.search import LesionSections, coarse_poses, random_poses, search
 from idx.settings import current_settings, resolve_device
-from idx.slide import Slide
+from idx.slide import Contours, Slide
 from idx.volume import CTVolume, Mask, require_same_grid
 
 COARSE_POINTS, QUALITY_POINTS = 350, 800
@@ -86,7 +86,9 @@ def register_section(
     if landmarks is not None:
         return _by_landmarks(fit_landmarks(landmarks, source=slide.frame, target=ct.grid.frame), landmarks)
     if lesion is None:
-        return _refused("nothing says where the slide was cut: no lesion mask and no landmarks were given. Pass landmarks= (three pairs or more), or lesion= with prior=.")
+        return _refused(
+            "nothing says where the slide was cut: no lesion mask and no landmarks were given. Pass landmarks= (three pairs or more), or lesion= with prior=."
+        )
     if prior is None:
         return _refused(
             "nothing is known of the plane: no prior was given, and outlines alone fit many planes alike. Pass prior=PosePrior.from_grossing_note('axial') "
@@ -100,20 +102,33 @@ def register_section(
         raise GeometryError(f"maps must be of the slide that is placed; got maps in {maps.tissue.frame} for a slide in {slide.frame}. Outline this slide.")
     points = section_points(maps)
     if points.area_mm2 < spacing_area(points):
-        return _refused(f"the slide shows no lesion section ({points.lesion_source}). Outline the lesion on the slide and pass maps=SectionMaps(..., lesion=...).")
+        return _refused(
+            f"the slide shows no lesion section ({points.lesion_source}). Outline the lesion on the slide and pass maps=SectionMaps(..., lesion=...)."
+        )
     rng = rng if rng is not None else np.random.default_rng(current_settings().seed)
-    bounds = PoseBounds.from_prior(prior, lesion_centre_mm=lesion.centroid_mm, lesion_radius_mm=_lesion_radius_mm(lesion), shrinkage=shrinkage, mirrored=mirrored)
+    bounds = PoseBounds.from_prior(
+        prior, lesion_centre_mm=lesion.centroid_mm, lesion_radius_mm=_lesion_radius_mm(lesion), shrinkage=shrinkage, mirrored=mirrored
+    )
     return _Search(ct, lesion, slide, maps, points, bounds, resolve_device(device), rng).run()
 
 
-def maps_of(slide: Slide) -> SectionMaps:
-    """Tissue outline and expected HU of a slide, by :mod:`idx.histology`."""
+def maps_of(slide: Slide, *, tissue: Contours | None = None, lesion: Contours | None = None) -> SectionMaps:
+    """Maps of a slide by :mod:`idx.histology`.
+
+    Parameters
+    ----------
+    slide : Slide
+    tissue : Contours or None
+        Outline of the section; found where it is not given.
+    lesion : Contours or None
+        Outline of the tumour, as a pathologist drew it; None lets it be derived from the expected HU.
+    """
     from idx.histology import expected_hu, find_tissue
 
-    tissue = find_tissue(slide)
+    tissue = tissue if tissue is not None else find_tissue(slide)
     image = expected_hu(slide, within=tissue, mpp=EXPECTED_HU_MPP)
     values = np.where(image.inside, image.values_hu, np.nan)
-    return SectionMaps(tissue, None, values, image.origin_um, (image.spacing_um, image.spacing_um))
+    return SectionMaps(tissue, lesion, values, image.origin_um, (image.spacing_um, image.spacing_um))
 
 
 def spacing_area(points: SectionPoints) -> float:
@@ -140,9 +155,8 @@ def _by_landmarks(fit: LandmarkFit, landmarks: Landmarks) -> Placement:
     if outliers:
         notes.append(f"pair {', '.join(outliers)} lies further from the fit of the others than chance explains ({landmarks.where}). Check it on both images.")
     scores = {"n_pairs": float(len(landmarks)), "residual_mm": float(np.sqrt((fit.residual_mm**2).mean()))}
-    for name, value in (("left_out_mm", fit.error_mm), ("propagated_mm", fit.propagated_mm)):
-        if value is not None:
-            scores[name] = value
+    estimates = {"left_out_mm": fit.error_mm, "propagated_mm": fit.propagated_mm}
+    scores |= {name: value for name, value in estimates.items() if value is not None}
     evidence = {"model": fit.model, "landmarks": landmarks.where}
     return Placement(fit.transform, fit.error_mm, "placed", tuple(notes), "landmarks", scores, (Hypothesis(fit.transform, scores, 0.0),), evidence)
 
@@ -164,7 +178,9 @@ class _Search:
         sections = LesionSections.of(self.lesion, self.rng)
         starts = coarse_poses(self.bounds, sections, self.points)
         if len(starts) == 0:
-            return _refused("no plane within the prior cuts the lesion. Check the prior's centre and tolerance_mm, and that mask and prior use patient coordinates (LPS).")
+            return _refused(
+                "no plane within the prior cuts the lesion. Check the prior's centre and tolerance_mm, and that mask and prior use patient coordinates (LPS)."
+            )
         coarse, medium, fine = self._scorer(COARSE_POINTS), self._scorer(QUALITY_POINTS), self._scorer(None)
         found = search(coarse, fine, starts, self.bounds, rng=self.rng)
         spread = spread_of(medium, found, self.bounds, rng=self.rng)
@@ -173,7 +189,14 @@ class _Search:
         best = found.scores.at(0)
         reasons = refusals(best, spread, found, chance=chance, points_mm=self.points.inside_mm)
         hypotheses = self._hypotheses(found.poses, [found.scores.at(i) for i in range(len(found.poses))])
-        scores = {**best, **chance, "pose_spread_mm": spread.pose_mm, "local_misfit_mm": spread.misfit_mm, "far_share": spread.far_share, "shrinkage": 1 - 1 / float(found.poses.scale[0])}
+        scores = {
+            **best,
+            **chance,
+            "pose_spread_mm": spread.pose_mm,
+            "local_misfit_mm": spread.misfit_mm,
+            "far_share": spread.far_share,
+            "shrinkage": 1 - 1 / float(found.poses.scale[0]),
+        }
         evidence = self._evidence(found.poses)
         if reasons:
             return Placement(None, None, "refused", tuple(reasons), "mask_search", scores, hypotheses, evidence)
@@ -204,7 +227,11 @@ class _Search:
         notes = []
         limit_deg = np.degrees(self.bounds.tolerance_rad)
         if self.bounds.angle_deg(poses)[0] > limit_deg - EDGE_DEG:
-            notes.append(f"the best plane lies at the edge of the prior ({limit_deg:.1f} degrees from its normal): the true plane may lie beyond. Widen tolerance_deg.")
+            notes.append(
+                f"the best plane lies at the edge of the prior ({limit_deg:.1f} degrees from its normal): the true plane may lie beyond. Widen tolerance_deg."
+            )
         if abs(self.bounds.depth_mm(poses)[0]) > self.bounds.tolerance_mm * (1 - EDGE_FRACTION):
-            notes.append(f"the best plane lies at the edge of the prior ({self.bounds.tolerance_mm:.1f} mm from its centre): the true plane may lie beyond. Widen tolerance_mm.")
+            notes.append(
+                f"the best plane lies at the edge of the prior ({self.bounds.tolerance_mm:.1f} mm from its centre): the true one may lie beyond. Widen tolerance_mm."
+            )
         return notes

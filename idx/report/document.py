@@ -19,6 +19,9 @@ from idx.report.page import document, text
 from idx.report.sections import ct_section, feature_section, model_section, numbers_grid, provenance_section, registration_section, slide_section
 from idx.view.linking import Link, find_link
 
+TRUTHS = frozenset({"lesion_volume_mm3", "tissue_area_mm2", "n_nuclei", "registration_error_mm"})
+"""Keys of numbers that a report finds in the case and that may be compared with a known answer."""
+
 
 def write_case_report(
     case: Case,
@@ -75,6 +78,11 @@ def write_case_report(
     target = Path(path)
     if not target.parent.is_dir():
         raise FormatError(f"report must be written into an existing folder; got '{target.parent}'. Create it first.")
+    if not set(truth or {}) <= TRUTHS:
+        raise FormatError(
+            f"truth keys must be among {sorted(TRUTHS)}; got {sorted(set(truth or {}) - TRUTHS)} (case '{case.case_id}'). "
+            "Pass other numbers as KeyNumber(..., truth=...)."
+        )
     link = None if getattr(placement, "verdict", "placed") == "refused" else find_link(case)
     model = evaluation if evaluation is None or isinstance(evaluation, SurvivalSummary) else SurvivalSummary.from_evaluation(evaluation)
     parts = [
@@ -98,17 +106,14 @@ def write_case_report(
 
 
 def key_numbers(case: Case, link: Link | None, truth: Mapping[str, float], more: Sequence[KeyNumber]) -> list[KeyNumber]:
-    """Numbers at the head: what the case can tell, each beside its truth where one is given.
-
-    Raises
-    ------
-    FormatError
-        If a truth has an unknown key.
-    """
+    """Numbers at the head: what the case can tell, each beside its truth where one is given."""
     found: dict[str, KeyNumber] = {}
     tissue, nuclei = case.contours.get("tissue"), case.contours.get("nuclei")
     if case.lesion is not None:
-        found["lesion_volume_mm3"] = KeyNumber("Lesion volume", case.lesion.volume_mm3, "mm³", truth.get("lesion_volume_mm3"), "by counting voxels")
+        volume = case.lesion.volume_mm3
+        found["lesion_volume_mm3"] = KeyNumber(
+            "Lesion volume", volume, "mm³", truth.get("lesion_volume_mm3"), "by counting voxels", digits=1 if volume < 1000 else 0
+        )
     if tissue is not None:
         found["tissue_area_mm2"] = KeyNumber("Tissue on the slide", float(tissue.areas_um2.sum()) / 1e6, "mm²", truth.get("tissue_area_mm2"), digits=1)
     if nuclei is not None:
@@ -117,9 +122,6 @@ def key_numbers(case: Case, link: Link | None, truth: Mapping[str, float], more:
         found["registration_error_mm"] = KeyNumber(
             "Registration error", link.error_mm, "mm", truth.get("registration_error_mm"), "expected, root mean square", digits=2
         )
-    known = {"lesion_volume_mm3", "tissue_area_mm2", "n_nuclei", "registration_error_mm"}
-    if not set(truth) <= known:
-        raise FormatError(f"truth keys must be among {sorted(known)}; got {sorted(set(truth) - known)} (case '{case.case_id}'). Pass other numbers as KeyNumber(..., truth=...).")
     return [*found.values(), *more]
 
 

@@ -99,13 +99,25 @@ def registration_section(case: Case, link: Link | None, placement: Any) -> str:
         tissue = case.contours.get("tissue")
         side = plot.section_in_ct(link.ct, link.slide, link.transform, mask=case.lesion, tissue=tissue)
         laid = plot.overlay(link.ct, link.slide, link.transform, mask=case.lesion, tissue=tissue, error_mm=link.error_mm)
-        body += figure(photo_uri(laid), "Slide over the CT in the slide's plane, blended and as a checkerboard", "The CT is resampled where the slide lies; the circle's radius is the expected error.")
-        body += figure(photo_uri(side), "The slide and the CT on its plane side by side", "Each scale bar counts in its own picture: tissue shrinks between the body and the slide.")
+        body += figure(
+            photo_uri(laid),
+            "Slide over the CT in the slide's plane, blended and as a checkerboard",
+            "The CT is resampled where the slide lies; the circle's radius is the expected error.",
+        )
+        body += figure(
+            photo_uri(side),
+            "The slide and the CT on its plane side by side",
+            "Each scale bar counts in its own picture: tissue shrinks between the body and the slide.",
+        )
     scores = _scores(link, placement)
     facts = ("<h3>How it was placed</h3>" + rows(scores)) if scores else ""
     if link is not None and case.lesion is not None and case.lesion.n_voxels:
         space = photo_uri(plot.section_in_space(case.lesion, link.slide, link.transform, tissue=case.contours.get("tissue")))
-        return section("registration", "CT and slide", body + f'<h3>In the patient</h3><div class="pair">{figure(space, "Surface of the lesion cut by the slide")}<div>{rows(scores)}</div></div>')
+        return section(
+            "registration",
+            "CT and slide",
+            body + f'<h3>In the patient</h3><div class="pair">{figure(space, "Surface of the lesion cut by the slide")}<div>{rows(scores)}</div></div>',
+        )
     return section("registration", "CT and slide", body + facts)
 
 
@@ -123,12 +135,16 @@ def _scores(link: Link | None, placement: Any) -> list[tuple[str, object]]:
     evidence = dict(getattr(placement, "evidence", {}) or (link.evidence if link is not None else {}))
     method = getattr(placement, "method", None) or evidence.pop("method", None)
     verdict = getattr(placement, "verdict", None) or evidence.pop("verdict", None)
-    pairs = [("Method", str(method).replace("_", " "))] if method and method != "none" else []
+    pairs: list[tuple[str, object]] = [("Method", str(method).replace("_", " "))] if method and method != "none" else []
     pairs += [("Verdict", verdict)] if verdict else []
     pairs += [("Expected error", f"{link.error_mm:.2f} mm" if link.error_mm is not None else "unknown")] if link is not None else []
     pairs += [("Scale, CT per slide", f"{link.mm_per_um * 1000:.3f}")] if link is not None else []
     merged = {**evidence, **dict(getattr(placement, "scores", {}))}
-    pairs += [(name.replace("_", " ").capitalize(), number(v) if isinstance(v, float) and np.isfinite(v) else v) for name, v in merged.items() if name not in ("method", "verdict")]
+    pairs += [
+        (name.replace("_", " ").capitalize(), number(v) if isinstance(v, float) and np.isfinite(v) else v)
+        for name, v in merged.items()
+        if name not in ("method", "verdict")
+    ]
     return pairs
 
 
@@ -138,7 +154,9 @@ def feature_section(case: Case) -> str:
         return section("features", "Features", note("No features were extracted."))
     body = ""
     for name, features in case.tables.items():
-        words = f"{len(features.specs)} features" + (f" of {len(features):,} {_PLURALS.get(str(features.values.index.name), 'rows')}" if len(features) > 1 else "")
+        words = f"{len(features.specs)} features" + (
+            f" of {len(features):,} {_PLURALS.get(str(features.values.index.name), 'rows')}" if len(features) > 1 else ""
+        )
         body += f"<h3>{text(name.replace('_', ' ').capitalize())}<small>{text(words)}{_gap_count(features)}</small></h3>" + feature_table(features, label=name)
     lead = "Point at a name for its definition and settings. Missing cells give their reason."
     return section("features", "Features", body, lead=lead)
@@ -157,11 +175,14 @@ def model_section(model: SurvivalSummary | None) -> str:
     if model.blocks is not None:
         n_patients = model.blocks.get("n_patients")
         entries += [
-            (f"{name} alone", row["c_index"], row["c_index_low"], row["c_index_high"], np.nan if n_patients is None else float(n_patients[name])) for name, row in model.blocks.iterrows()
+            (f"{name} alone", row["c_index"], row["c_index_low"], row["c_index_high"], np.nan if n_patients is None else float(n_patients[name]))
+            for name, row in model.blocks.iterrows()
         ]
     lines = [[text(name), f"{c:.3f}", f"{low:.3f} to {high:.3f}", "" if np.isnan(n) else f"{n:.0f}"] for name, c, low, high, n in entries]
     head = [("Model", ""), ("c-index", "num"), ("Interval", "num"), ("Patients", "num")]
-    body = figure(drawing_uri(curves), "Kaplan-Meier curves with pointwise intervals", "Kaplan-Meier estimate; Greenwood intervals on the log-log scale.", css="narrow")
+    body = figure(
+        drawing_uri(curves), "Kaplan-Meier curves with pointwise intervals", "Kaplan-Meier estimate; Greenwood intervals on the log-log scale.", css="narrow"
+    )
     body += "<h3>Concordance<small>0.5 is chance, 1 is perfect ranking</small></h3>" + table(head, [("", lines)], label="Concordance")
     return section("model", "Outcome model", body, lead=model.description)
 
@@ -179,5 +200,7 @@ def provenance_section(case: Case, *, hashes: bool) -> str:
         if made is not None:
             settings: list[tuple[str, object]] = [(key, "none" if value is None else value) for key, value in made.settings.items()]
             inputs: list[tuple[str, object]] = [("inputs", ", ".join(without_folders(i) for i in made.inputs))] if made.inputs else []
-            body += f"<h3>{text(name.capitalize())}<small>{text(made.function)}, idx {text(made.version)}, {text(made.device)}</small></h3>" + rows([*inputs, *settings])
+            body += f"<h3>{text(name.capitalize())}<small>{text(made.function)}, idx {text(made.version)}, {text(made.device)}</small></h3>" + rows(
+                [*inputs, *settings]
+            )
     return section("provenance", "Provenance", body)

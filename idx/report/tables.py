@@ -87,10 +87,7 @@ def _quartiles(features: FeatureTable, spec: FeatureSpec) -> list[str]:
     values = features[spec.name].to_numpy()
     present = values[np.isfinite(values)]
     n_missing = len(values) - len(present)
-    if not len(present):
-        quartiles = ["–"] * 3
-    else:
-        quartiles = [number(float(q)) for q in np.quantile(present, (0.25, 0.5, 0.75))]
+    quartiles = [number(float(q)) for q in np.quantile(present, (0.25, 0.5, 0.75))] if len(present) else ["–"] * 3
     gaps = "0"
     if n_missing:
         why = features.status.loc[features.status["feature"] == spec.name, "reason"].value_counts()

@@ -17,8 +17,10 @@ GLASS = 245.0
 HAEMATOXYLIN = (0.650, 0.704, 0.286)
 EOSIN = (0.072, 0.990, 0.105)
 """Optical density of unit stain in red, green, blue (Ruifrok and Johnston 2001), decadic."""
-STRIP_PX = 512
-HALO_PX = 8
+STRIP_PX = 128
+"""Strips of this many rows keep their temporaries in the processor's cache."""
+HALO_PX = 4
+"""At least the radius of the blur's kernel (4 standard deviations)."""
 BLUR_PX = 0.65
 """Standard deviation of the scanner's point spread in level-0 pixels."""
 NOISE_TILE_PX = 1024

@@ -11,7 +11,7 @@ import shapely
 from scipy import spatial
 from skimage import measure
 
-from idx._typing import BoolArray, FloatArray, PathLike, RGBArray, Triple
+from idx._typing import Array, BoolArray, FloatArray, PathLike, RGBArray, Triple
 from idx.errors import GeometryError
 from idx.geometry import PATIENT, SLIDE, DisplacementTransform, Frame, SectionTransform, Transform, compose
 from idx.slide import Contours
@@ -202,7 +202,7 @@ def _best_section(truth: Transform, points_um: FloatArray) -> tuple[SectionTrans
     wanted = truth.apply(points_um)
     design = np.column_stack([points_um, np.ones(len(points_um))])
     solution = np.linalg.lstsq(design, wanted, rcond=None)[0]
-    section = SectionTransform(solution[:2].T, solution[2], SLIDE, PATIENT)
+    section = SectionTransform(np.asarray(solution[:2].T, dtype=np.float64), solution[2], SLIDE, PATIENT)
     return section, float(np.sqrt(((design @ solution - wanted) ** 2).sum(axis=1).mean()))
 
 
@@ -244,8 +244,10 @@ def _section_maps(rng: np.random.Generator, lesion: LesionPhantom, truth: Transf
     levels = np.linspace(0.0, 1.0, 201)
     threshold = np.interp(fraction, levels, np.quantile(ridge[::4, ::4], levels)) + 1e3 * np.clip(fraction - SOLID_FRACTION, 0.0, None)
     fine = _refine(threshold.astype(np.float32), ridge.shape)
-    maps = (field.lesion_distance_mm(points), field.core_distance_mm(points), field.vessels.distance_mm(points))
-    return _SectionMaps(*(m.astype(np.float32) for m in maps), (fine - ridge).astype(np.float32), ridge)
+    lesion_mm, core_mm, vessel_mm = (
+        m.astype(np.float32) for m in (field.lesion_distance_mm(points), field.core_distance_mm(points), field.vessels.distance_mm(points))
+    )
+    return _SectionMaps(lesion_mm, core_mm, vessel_mm, fine - ridge, ridge)
 
 
 def _refine(coarse: Float32Array, shape: tuple[int, int]) -> Float32Array:
@@ -253,7 +255,7 @@ def _refine(coarse: Float32Array, shape: tuple[int, int]) -> Float32Array:
     return upsample(coarse, 0, shape[0], shape[1], CT_STEP_PX // COARSE_PX)
 
 
-def _background(maps: _SectionMaps, stroma: Stroma, nests: Float32Array, tissue: RGBArray, mpp: float) -> Background:
+def _background(maps: _SectionMaps, stroma: Stroma, nests: Array, tissue: RGBArray, mpp: float) -> Background:
     """Return the function that gives the stain amounts around the nuclei for rows of the slide."""
     width = tissue.shape[1]
 
@@ -283,7 +285,7 @@ def _plant_section(
     rng: np.random.Generator,
     maps: _SectionMaps,
     stroma: Stroma,
-    nests: Float32Array,
+    nests: Array,
     tissue: shapely.Polygon,
     size_um: FloatArray,
     *,

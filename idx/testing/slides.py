@@ -9,7 +9,7 @@ import numpy as np
 import shapely
 from scipy import ndimage
 
-from idx._typing import FloatArray, PathLike
+from idx._typing import Array, FloatArray, PathLike
 from idx.errors import FormatError, GeometryError, UnitError
 from idx.slide import Contours
 from idx.testing._cells import Cells, plant
@@ -56,13 +56,13 @@ def upsample(coarse: Float32Array, first: int, last: int, width: int, step: int 
     # float32 throughout: float64 would double the time of a whole slide.
     fy, fx = (y - j.astype(np.float32))[:, None], x - i.astype(np.float32)
     low = int(j[0])
-    columns = coarse[low : int(j[-1]) + 2]
-    columns = columns[:, i] * (1 - fx) + columns[:, i + 1] * fx
+    rows = coarse[low : int(j[-1]) + 2]
+    columns = rows[:, i] * (1 - fx) + rows[:, i + 1] * fx
     result: Float32Array = columns[j - low] * (1 - fy) + columns[j - low + 1] * fy
     return result
 
 
-def sample(coarse: Float32Array, points_um: FloatArray, mpp: float, step: int = COARSE_PX) -> FloatArray:
+def sample(coarse: Array, points_um: FloatArray, mpp: float, step: int = COARSE_PX) -> FloatArray:
     """Values (n,) of such a map at points (n, 2) in um."""
     index = np.asarray(points_um).T[::-1] / (mpp * step)
     result: FloatArray = ndimage.map_coordinates(coarse, index, order=1, mode="nearest").astype(np.float64)
@@ -152,12 +152,12 @@ class Stroma:
 
     def angle(self, points_um: FloatArray, mpp: float) -> FloatArray:
         """Direction (n,) of the fibres at points (n, 2) in um."""
-        dy, dx = np.gradient(self.stream)
+        dy, dx = (np.asarray(g) for g in np.gradient(self.stream))
         result: FloatArray = np.arctan2(sample(dy, points_um, mpp), sample(dx, points_um, mpp)) + np.pi / 2
         return result
 
 
-def smooth_step(values: Float32Array, low: float, high: float) -> Float32Array:
+def smooth_step(values: Array, low: float, high: float) -> Float32Array:
     """0 below ``low``, 1 above ``high``, smooth between."""
     t = np.clip((values - low) / (high - low), 0, 1)
     result: Float32Array = (t * t * (3 - 2 * t)).astype(np.float32)

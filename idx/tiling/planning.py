@@ -143,7 +143,8 @@ class TileGrid:
         }
         return pd.DataFrame(columns, index=pd.RangeIndex(len(self), name="tile"))
 
-    def _rows(self) -> list[tuple[str, object]]:
+    def facts(self) -> list[tuple[str, object]]:
+        """What a person wants to know, as (name, value with its unit)."""
         how = f"area-averaged x{self.scale[0]:.4g} from" if self.is_resampled else "read as stored from"
         return [
             ("tiles", f"{len(self):,}"),
@@ -158,7 +159,7 @@ class TileGrid:
         return f"TileGrid({len(self)} tiles of {self.size_px} px at {self.mpp[0]:.4g} um/px, {where})"
 
     def _repr_html_(self) -> str:
-        return card("TileGrid", [("slide", self.slide.name), *self._rows()], [("cores of the tiles", self._sketch())])
+        return card("TileGrid", [("slide", self.slide.name), *self.facts()], [("cores of the tiles", self._sketch())])
 
     def _sketch(self, max_px: int = 280) -> RGBArray:
         """Cores drawn over the thumbnail."""

@@ -29,14 +29,15 @@ def napari_affine(grid: Grid) -> FloatArray:
     return result
 
 
-def napari_section_affine(slide: Slide, section: SectionTransform, level: int = 0) -> FloatArray:
+def napari_section_affine(slide: Slide, section: SectionTransform, level: int = 0, *, thickness_mm: float = 1.0) -> FloatArray:
     """Affine (4, 4) of a slide level shown as an image (1, y, x) in napari's world (z, y, x) in mm.
 
-    The first index runs along the section's normal, 1 mm a step, so that the matrix can be inverted; the slide fills step 0.
+    The first index runs along the section's normal, ``thickness_mm`` a step, so that the matrix can be inverted; the slide fills step 0.
     """
     s = slide.levels[level].downsample
     pixel_to_um = np.eye(4)
     pixel_to_um[:2, :2] = np.diag(np.asarray(slide.mpp) * s)
+    pixel_to_um[2, 2] = thickness_mm
     pixel_to_um[:2, 3] = slide.to_um(np.zeros(2), level=level)
     result: FloatArray = _REVERSE @ section.matrix @ pixel_to_um @ _REVERSE
     return result

@@ -11,6 +11,7 @@ from idx._optional import require
 from idx._typing import Array, FloatArray
 from idx.case import Case
 from idx.errors import FormatError
+from idx.geometry import SectionTransform
 from idx.slide import Contours, Slide
 from idx.view.affines import napari_affine, napari_section_affine, napari_slide_affine
 from idx.view.linking import Link, find_link
@@ -41,7 +42,11 @@ class LevelPixels:
     slide: Slide
     level: int
     shape: tuple[int, ...]
-    dtype: np.dtype[Any] = np.dtype(np.uint8)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Always uint8."""
+        return np.dtype(np.uint8)
 
     @property
     def ndim(self) -> int:
@@ -121,9 +126,9 @@ def add_case(viewer: Any, case: Case) -> None:
     """Add a case's layers to a viewer or to a ``ViewerModel``, which needs no screen."""
     for name, volume in case.volumes.items():
         limits = CT_LIMITS_HU if volume.quantity == "hu" else volume._display_window()
-        viewer.add_image(
-            volume.values, name=name, affine=napari_affine(volume.grid), colormap="gray", contrast_limits=limits, rendering="attenuated_mip", metadata={"quantity": volume.quantity}
-        )  # fmt: skip
+        affine = napari_affine(volume.grid)
+        facts = {"quantity": volume.quantity}
+        viewer.add_image(volume.values, name=name, affine=affine, colormap="gray", contrast_limits=limits, rendering="attenuated_mip", metadata=facts)
     for name, mask in case.masks.items():
         viewer.add_labels(mask.values.astype(np.uint8), name=name, affine=napari_affine(mask.grid), opacity=0.45)
     link = find_link(case)
@@ -133,6 +138,7 @@ def add_case(viewer: Any, case: Case) -> None:
         _add_alone(viewer, case, case.slide)
     if case.ct is not None:
         viewer.dims.axis_labels = ("z", "y", "x")
+    viewer.reset_view()
 
 
 def _levels(slide: Slide, *, leading: tuple[int, ...]) -> list[Any]:
@@ -148,26 +154,43 @@ def _add_placed(viewer: Any, case: Case, link: Link) -> None:
     section, residual_mm = best_section(link.transform, link.slide)
     error = "error unknown" if link.error_mm is None else f"error {link.error_mm:.2f} mm"
     facts = {"error_mm": link.error_mm, "off_plane_rms_mm": residual_mm}
-    affine = napari_section_affine(link.slide, section)
-    shown = viewer.add_image(_levels(link.slide, leading=(1,)), name=f"{link.slide.name} ({error})", affine=affine, rgb=True, multiscale=True, metadata=facts)
-    _add_trace(viewer, link)
+    scale, affine = _scale_and_rest(link, section)
+    levels = _levels(link.slide, leading=(1,))
+    shown = viewer.add_image(levels, name=f"{link.slide.name} ({error})", scale=scale, affine=affine, rgb=True, multiscale=True, metadata=facts)
+    trace = _add_trace(viewer, link)
     for name, contours in case.contours.items():
         if contours.frame == link.slide.frame and len(contours):
             _add_points_or_paths(viewer, name, contours, lambda um: link.transform.apply(um)[..., 2::-1])
 
     def show_where_true(_: object = None) -> None:
         shown.visible = viewer.dims.ndisplay == 3
+        if trace is not None:
+            trace.visible = not shown.visible
 
     viewer.dims.events.ndisplay.connect(show_where_true)
     viewer.dims.ndisplay = 3
     show_where_true()
 
 
-def _add_trace(viewer: Any, link: Link) -> None:
+def _scale_and_rest(link: Link, section: SectionTransform) -> tuple[FloatArray, FloatArray]:
+    """Pixel size (3,) in mm and what is left of the slide's affine (4, 4).
+
+    napari moves a coarse level by half a pixel of its ``scale`` and forgets ``affine``: with the size in ``affine`` alone, the slide
+    would stand mm away from its place. And it renders a slide as a slab: one pixel thin, or an oblique view smears it.
+    """
+    pitch_mm = link.mm_per_um * link.slide.mpp[0]
+    thickness_mm = pitch_mm * link.slide.levels[-1].downsample
+    full = napari_section_affine(link.slide, section, thickness_mm=thickness_mm)
+    scale = np.linalg.norm(full[:3, :3], axis=0)
+    return scale, full @ np.diag([*(1.0 / scale), 1.0])
+
+
+def _add_trace(viewer: Any, link: Link) -> Any:
     """Line of the slide on every CT slice, in the CT's own index so that each belongs to one slice."""
     paths = section_lines(link)
-    if paths:
-        viewer.add_shapes(paths, shape_type="path", name="plane of the slide", affine=napari_affine(link.ct.grid), edge_color="#56b4e9", edge_width=0.6)
+    if not paths:
+        return None
+    return viewer.add_shapes(paths, shape_type="path", name="plane of the slide", affine=napari_affine(link.ct.grid), edge_color="#56b4e9", edge_width=0.6)
 
 
 def section_lines(link: Link) -> list[FloatArray]:
@@ -188,11 +211,11 @@ def section_lines(link: Link) -> list[FloatArray]:
 
 def _add_alone(viewer: Any, case: Case, slide: Slide) -> None:
     """Show a slide in two dimensions, right of the CT where there is one; they share no coordinates."""
-    affine = napari_slide_affine(slide)
     offset = np.zeros(2) if case.ct is None else _beside(case.ct)
-    affine[:2, 2] += offset
+    affine = napari_slide_affine(slide)
+    scale, translate = np.diag(affine)[:2], affine[:2, 2] + offset
     name = slide.name if case.ct is None else f"{slide.name} (not registered)"
-    viewer.add_image(_levels(slide, leading=()), name=name, affine=affine, rgb=True, multiscale=True)
+    viewer.add_image(_levels(slide, leading=()), name=name, scale=scale, translate=translate, rgb=True, multiscale=True)
     for label, contours in case.contours.items():
         if contours.frame == slide.frame and len(contours):
             _add_points_or_paths(viewer, label, contours, lambda um: um[..., ::-1] * 1e-3 + offset)
@@ -211,7 +234,16 @@ def _add_points_or_paths(viewer: Any, name: str, contours: Contours, to_world: A
     """Nuclei as points (a hundred thousand outlines are too many for napari's shapes), few large outlines as paths."""
     if name == "nuclei" or len(contours) > 500:
         sizes = 2.0 * np.sqrt(np.maximum(contours.areas_um2, 1e-6) / np.pi) * 1e-3
-        viewer.add_points(to_world(contours.centroids_um), name=name, size=sizes, face_color="transparent", border_color="#d55e00", border_width=0.15, features={"label": list(contours.labels)})  # fmt: skip
+        viewer.add_points(
+            to_world(contours.centroids_um),
+            name=name,
+            size=sizes,
+            face_color="transparent",
+            border_color="#d55e00",
+            border_width=0.15,
+            visible=False,  # they would cover the slide; one click shows them
+            features={"label": list(contours.labels)},
+        )
         return
     rings = [np.vstack([ring, ring[:1]]) for index in range(len(contours)) for ring in contours.rings(index)]
     viewer.add_shapes([to_world(ring) for ring in rings], shape_type="path", name=name, edge_color="#0072b2", edge_width=0.15)

@@ -5,6 +5,7 @@ Pure functions on arrays and transforms; nothing here draws.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -117,16 +118,25 @@ def sample(values: Array, grid: Grid, points_mm: Array, *, outside: float = 0.0)
     return flat.reshape(points.shape[:-1])
 
 
-def lesion_window(volume: Volume, mask: Mask | None, *, margin_mm: float = 25.0) -> tuple[FloatArray, float]:
-    """Centre (3,) and side in mm of the cube that a figure shows: the lesion with a margin, or the whole volume."""
+def lesion_window(volume: Volume, mask: Mask | None, *, margin_mm: float | None = None) -> tuple[FloatArray, float]:
+    """Centre (3,) and side in mm of the cube that a figure shows: the lesion with a margin, or the whole volume.
+
+    Without a stated margin it is the lesion's own size, 10 mm at least and 25 mm at most; the cube is never larger than the volume.
+    """
+    whole = _corners(volume.grid, (slice(0, n) for n in volume.grid.shape))
+    largest = float((whole.max(axis=0) - whole.min(axis=0)).max())
     if mask is None or not mask.n_voxels:
-        corners = volume.grid.to_physical([[0, 0, 0], np.array(volume.grid.shape) - 1])
-        return np.asarray(volume.grid.centre_mm), float(np.abs(corners[1] - corners[0]).max())
-    box = mask.bounding_box()
-    corners = np.array([[s.start, s.stop - 1] for s in box], dtype=np.float64)
-    points = mask.grid.to_physical(np.stack(np.meshgrid(*corners, indexing="ij"), axis=-1).reshape(-1, 3))
-    side = float((points.max(axis=0) - points.min(axis=0)).max()) + 2 * margin_mm
-    return (points.max(axis=0) + points.min(axis=0)) / 2, side
+        return np.asarray(volume.grid.centre_mm), largest
+    points = _corners(mask.grid, mask.bounding_box())
+    extent = float((points.max(axis=0) - points.min(axis=0)).max())
+    margin = min(25.0, max(10.0, extent)) if margin_mm is None else margin_mm
+    return (points.max(axis=0) + points.min(axis=0)) / 2, min(extent + 2 * margin, largest)
+
+
+def _corners(grid: Grid, box: Iterable[slice]) -> FloatArray:
+    """Centres (8, 3) in mm of the corner voxels of a box of slices (z, y, x)."""
+    ends = [(float(s.start), float(s.stop - 1)) for s in box]
+    return grid.to_physical(np.stack(np.meshgrid(*ends, indexing="ij"), axis=-1).reshape(-1, 3))
 
 
 def section_trace(transform: Transform, slide: Slide, plane: ViewPlane) -> list[FloatArray]:
@@ -162,7 +172,7 @@ def best_section(transform: Transform, slide: Slide) -> tuple[SectionTransform, 
     points_um = slide_nodes(slide, 25).reshape(-1, 2)
     points_mm = transform.apply(points_um)[:, :3]
     design = np.column_stack([points_um, np.ones(len(points_um))])
-    solution = np.linalg.lstsq(design, points_mm, rcond=None)[0]
+    solution = np.asarray(np.linalg.lstsq(design, points_mm, rcond=None)[0], dtype=np.float64)
     residual = float(np.sqrt(((design @ solution - points_mm) ** 2).sum(axis=1).mean()))
     return SectionTransform(solution[:2].T, solution[2], transform.source, transform.target), residual
 
@@ -320,4 +330,3 @@ def canonical(values: Array, grid: Grid) -> tuple[Array, Grid]:
             affine[:3, axis] *= -1
             view = np.flip(view, 2 - axis)
     return view, Grid(view.shape, affine, grid.frame)
-

@@ -33,7 +33,13 @@ CHECKERS = 8
 
 
 def ct_slices(
-    ct: Volume, mask: Mask | None = None, section: Transform | None = None, *, slide: Slide | None = None, window_hu: Pair = WIDE_WINDOW_HU, margin_mm: float = 25.0
+    ct: Volume,
+    mask: Mask | None = None,
+    section: Transform | None = None,
+    *,
+    slide: Slide | None = None,
+    window_hu: Pair = WIDE_WINDOW_HU,
+    margin_mm: float | None = None,
 ) -> Figure:
     """Axial, coronal and sagittal picture through the lesion, with its outline and the line where the slide lies.
 
@@ -49,8 +55,8 @@ def ct_slices(
         The slide that ``section`` places: its border bounds the line.
     window_hu : tuple of float
         Values shown black and white.
-    margin_mm : float
-        CT shown around the lesion.
+    margin_mm : float or None
+        CT shown around the lesion; None takes the lesion's own size, 10 to 25 mm.
 
     Returns
     -------
@@ -94,7 +100,9 @@ def _legend(figure: Figure, *, lesion: bool, section: bool, error: bool = False)
         figure.legend(handles, names, loc="outside lower left", ncols=len(shown), frameon=False, fontsize=8, labelcolor=INK, handlelength=1.4)
 
 
-def section_in_ct(ct: Volume, slide: Slide, transform: Transform, *, mask: Mask | None = None, tissue: Contours | None = None, window_hu: Pair = WIDE_WINDOW_HU) -> Figure:
+def section_in_ct(
+    ct: Volume, slide: Slide, transform: Transform, *, mask: Mask | None = None, tissue: Contours | None = None, window_hu: Pair = WIDE_WINDOW_HU
+) -> Figure:
     """The slide, and beside it the CT resampled where the slide lies, pixel for pixel.
 
     Parameters

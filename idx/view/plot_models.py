@@ -69,7 +69,9 @@ def _checked(time_days: Array, event: Array, groups: pd.Series | Sequence[object
     events = np.asarray(event).ravel().astype(bool)
     names = ["All patients"] * len(times) if groups is None else [str(g) for g in groups]
     if len(times) == 0 or not len(times) == len(events) == len(names):
-        raise FormatError(f"time, event and group must have one value per patient; got {len(times)}, {len(events)} and {len(names)}. Align them on the patients' index.")
+        raise FormatError(
+            f"time, event and group must have one value per patient; got {len(times)}, {len(events)} and {len(names)}. Align them on the patients' index."
+        )
     if not (np.isfinite(times) & (times >= 0)).all():
         raise FormatError(f"time_days must be finite and not negative; got {times.min()} to {times.max()}. Drop patients without follow-up.")
     if len(set(names)) > len(CYCLE):

@@ -18,7 +18,9 @@ ZOOM_UM = 200.0
 """Side of the detail: about forty nuclei across a carcinoma."""
 
 
-def slide_overview(slide: Slide, tissue: Contours | None = None, nuclei: Contours | None = None, *, zoom_um: float = ZOOM_UM, centre_um: Pair | None = None) -> Figure:
+def slide_overview(
+    slide: Slide, tissue: Contours | None = None, nuclei: Contours | None = None, *, zoom_um: float = ZOOM_UM, centre_um: Pair | None = None
+) -> Figure:
     """The slide with its tissue, and a detail with every nucleus outlined.
 
     Parameters

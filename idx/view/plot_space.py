@@ -44,11 +44,13 @@ def section_in_space(mask: Mask, slide: Slide, transform: Transform, *, tissue: 
     front = ((triangles.mean(axis=1) - section.origin_mm) @ section.normal) * side > 0
     with style():
         figure = StillFigure(figsize=(5.2, 4.9), dpi=150, facecolor="white")
-        ax = figure.add_axes((0.0, 0.0, 1.0, 0.93), projection="3d", computed_zorder=False)
+        ax: Any = figure.add_axes((0.0, 0.0, 1.0, 0.93), projection="3d", computed_zorder=False)
         figure.text(0.03, 0.955, "Lesion and slide in the patient", fontsize=9.5, fontweight="bold")
     for half, order, opacity in ((~front, 1, 1.0), (front, 3, 0.22)):
         if half.any():
-            ax.add_collection3d(Poly3DCollection(triangles[half], facecolors=_with_alpha(shades[half], opacity), edgecolors="none", antialiased=False, zorder=order))
+            ax.add_collection3d(
+                Poly3DCollection(triangles[half], facecolors=_with_alpha(shades[half], opacity), edgecolors="none", antialiased=False, zorder=order)
+            )
     quads, colours = _plane(slide, transform, region_around(slide, tissue))
     ax.add_collection3d(Poly3DCollection(quads, facecolors=colours, edgecolors="none", antialiased=False, zorder=2))
     _frame(ax, np.concatenate([triangles.reshape(-1, 3), quads.reshape(-1, 3)]), camera)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib import patheffects, rc_context
@@ -28,7 +30,7 @@ SOFT_WINDOW_HU: Pair = (-160.0, 240.0)
 WIDE_WINDOW_HU: Pair = (-1000.0, 400.0)
 """Display windows (low, high) in HU: level -600 width 1500, level 40 width 400, and lung to bone in one."""
 
-_RC = {
+_RC: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.size": 9.0,
     "axes.titlesize": 9.5,
@@ -64,7 +66,7 @@ def new_figure(size_in: Pair, widths: Sequence[float]) -> tuple[Figure, list[Axe
     return figure, list(axes)
 
 
-def style() -> rc_context:
+def style() -> contextlib.AbstractContextManager[None]:
     """Context in which texts and axes take the shared look."""
     return rc_context(_RC)
 

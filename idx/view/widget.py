@@ -66,7 +66,12 @@ class LinkedWidget(anywidget.AnyWidget):
             return {}
         lesion = self._images.lesion
         slices = [] if lesion is None else np.flatnonzero(lesion.any(axis=(1, 2))).tolist()
-        return {"shape": list(grid.shape), "spacing_mm": list(grid.spacing_mm), "z_mm": [grid.to_physical([z, 0, 0])[2] for z in range(grid.shape[0])], "lesion_slices": slices}
+        return {
+            "shape": list(grid.shape),
+            "spacing_mm": list(grid.spacing_mm),
+            "z_mm": [grid.to_physical([z, 0, 0])[2] for z in range(grid.shape[0])],
+            "lesion_slices": slices,
+        }
 
     def _slide_facts(self) -> dict[str, Any]:
         slide = self._images.slide

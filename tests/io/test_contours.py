@@ -7,9 +7,9 @@ import highdicom as hd
 import numpy as np
 import pydicom
 import pytest
+import slide_files as make
 from pydicom.sr.codedict import codes
 
-import slide_files as make
 from idx.errors import FormatError, UnitError
 from idx.geometry.frames import slide_frame
 from idx.io.contours import read_contours, write_geojson
@@ -155,7 +155,8 @@ def _imagescope(*regions, name="Tumor"):
 
     body = "".join(region(*r) for r in regions)
     return (
-        f'<?xml version="1.0" encoding="UTF-8"?><Annotations MicronsPerPixel="0.25"><Annotation Id="1" Name="{name}"><Regions><RegionAttributeHeaders/>{body}</Regions>'
+        f'<?xml version="1.0" encoding="UTF-8"?><Annotations MicronsPerPixel="0.25"><Annotation Id="1" Name="{name}">'
+        f"<Regions><RegionAttributeHeaders/>{body}</Regions>"
         "</Annotation></Annotations>"
     )
 
@@ -198,7 +199,17 @@ def test_asap_order_and_group(tmp_path):
 def _write_ann(folder, *, graphic="POLYGON", coordinates="2D", double=True):
     """Annotations written by highdicom on a small whole-slide image."""
     image = make.dicom_level(make.picture(), mpp=0.25, series="1.2.3")
-    for name in ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID", "StudyDate", "StudyTime", "ReferringPhysicianName"):
+    for name in (
+        "PatientID",
+        "PatientName",
+        "PatientBirthDate",
+        "PatientSex",
+        "AccessionNumber",
+        "StudyID",
+        "StudyDate",
+        "StudyTime",
+        "ReferringPhysicianName",
+    ):
         setattr(image, name, "")
     image.StudyInstanceUID, image.FrameOfReferenceUID, image.ContainerIdentifier = "1.2.9", "1.2.10", "A12"
     dtype = np.float64 if double else np.float32

@@ -5,10 +5,10 @@ import re
 import imagecodecs
 import numpy as np
 import pytest
+import slide_files as make
 import tifffile
 from PIL import Image
 
-import slide_files as make
 from idx.errors import FormatError, PixelAccessError, UnitError
 from idx.io.slides import open_slide
 
@@ -109,29 +109,56 @@ CASES = {
     "TIFF cut in its header": (_tiff_cut_in_its_header, {}, FormatError, "TIFF must be complete|unknown kind", "Copy the file again|Convert it"),
     "grayscale TIFF": (lambda f: _image(f, "a.tif", GRAY, tile=(64, 64)), {"mpp": 1}, FormatError, "8-bit RGB; got 1 x 8-bit MINISBLACK", "Convert"),
     "16-bit TIFF": (
-        lambda f: _image(f, "a.tif", RGB.astype(np.uint16), tile=(64, 64), photometric="rgb"), {"mpp": 1}, FormatError, "8-bit RGB; got 3 x 16-bit", "Convert",
+        lambda f: _image(f, "a.tif", RGB.astype(np.uint16), tile=(64, 64), photometric="rgb"),
+        {"mpp": 1},
+        FormatError,
+        "8-bit RGB; got 3 x 16-bit",
+        "Convert",
     ),
-    "16-bit TIFF in strips": (lambda f: _image(f, "a.tif", RGB.astype(np.uint16), photometric="rgb"), {"mpp": 1}, FormatError, "8-bit RGB; got 3 x 16", "Convert"),
+    "16-bit TIFF in strips": (
+        lambda f: _image(f, "a.tif", RGB.astype(np.uint16), photometric="rgb"),
+        {"mpp": 1},
+        FormatError,
+        "8-bit RGB; got 3 x 16",
+        "Convert",
+    ),
     "separate planes": (
         lambda f: _image(f, "a.tif", np.moveaxis(RGB, -1, 0), tile=(64, 64), photometric="rgb", planarconfig="separate"),
-        {"mpp": 1}, FormatError, "interleaved; got separate planes", "Re-save",
+        {"mpp": 1},
+        FormatError,
+        "interleaved; got separate planes",
+        "Re-save",
     ),
     "several images": (
-        lambda f: _image(f, "a.tif", np.stack([RGB, RGB]), tile=(64, 64), photometric="rgb"), {"mpp": 1}, FormatError, "one image; got 2 pages", "Export one",
+        lambda f: _image(f, "a.tif", np.stack([RGB, RGB]), tile=(64, 64), photometric="rgb"),
+        {"mpp": 1},
+        FormatError,
+        "one image; got 2 pages",
+        "Export one",
     ),
     "OME stack": (
         lambda f: _image(f, "a.ome.tif", np.stack([RGB, RGB]), tile=(64, 64), photometric="rgb", metadata={"axes": "ZYXS"}),
-        {"mpp": 1}, FormatError, "one RGB plane; got axes ZYXS", "Export one plane",
+        {"mpp": 1},
+        FormatError,
+        "one RGB plane; got axes ZYXS",
+        "Export one plane",
     ),
     "gray PNG": (lambda f: _png(f, "L"), {"mpp": 1}, FormatError, "8-bit RGB; got 8-bit grayscale", "Convert"),
     "palette PNG": (lambda f: _png(f, "P"), {"mpp": 1}, FormatError, "a palette", "Convert"),
     "gray JPEG": (lambda f: _jpeg(f, "L"), {"mpp": 1}, FormatError, "8-bit RGB; got 1 x 8", "Convert"),
     "cut JPEG": (lambda f: _truncated(_jpeg(f, "RGB"), 0.1), {"mpp": 1}, FormatError, "complete PNG, JPEG or TIFF", "Copy the file again"),
-    "no mpp": (_tiff_without_mpp, {}, UnitError, r"^mpp must be known to measure in um; got None \(slide 'A12\.tif', .*A12\.tif\)\.", r"Pass open_slide\(\.\.\., mpp=0\.25\)\.$"),
+    "no mpp": (
+        _tiff_without_mpp,
+        {},
+        UnitError,
+        r"^mpp must be known to measure in um; got None \(slide 'A12\.tif', .*A12\.tif\)\.",
+        r"Pass open_slide\(\.\.\., mpp=0\.25\)\.$",
+    ),
     "resolution of a print": (_print_resolution, {}, UnitError, "mpp must be known", r"Pass open_slide\(\.\.\., mpp=0\.25\)\.$"),
     "PNG without mpp": (lambda f: _png(f, "RGB"), {}, UnitError, r"got None \(slide 'a\.png'", "Pass open_slide"),
-    "negative mpp": (_tiff_without_mpp, {"mpp": -1.0}, UnitError, r"positive um per pixel; got -1\.0", "Pass open_slide"),
-    "mpp not a number": (_tiff_without_mpp, {"mpp": float("nan")}, UnitError, "positive um per pixel; got nan", "Pass open_slide"),
+    "negative mpp": (_tiff_without_mpp, {"mpp": -1.0}, UnitError, r"positive um per pixel; got -1\.0", r"Pass mpp=0\.25"),
+    "mpp not a number": (_tiff_without_mpp, {"mpp": float("nan")}, UnitError, "positive um per pixel; got nan", r"Pass mpp=0\.25"),
+    "mpp of three axes": (_tiff_without_mpp, {"mpp": (1.0, 1.0, 1.0)}, UnitError, "positive um per pixel; got", r"Pass mpp=0\.25"),
     "no ICC profile": (_tiff_without_mpp, {"mpp": 1, "icc": True}, FormatError, "ICC profile for icc=True; got none", "icc=False"),
     "damaged ICC profile": (lambda f: _tiff(f, iccprofile=b"x" * 200), {"icc": True}, FormatError, "readable RGB profile", "icc=False"),
     "truncated DICOM": (lambda f: _truncated_dicom(f, jpeg=False), {}, FormatError, "truncated", "Copy the file again"),
@@ -139,9 +166,19 @@ CASES = {
     "gray DICOM": (lambda f: _dicom(f, SamplesPerPixel=1, PhotometricInterpretation="MONOCHROME2"), {}, FormatError, "8-bit RGB; got 1 x 8", "Export"),
     "DICOM concatenation": (lambda f: _dicom(f, ConcatenationUID="1.2", InConcatenationNumber=2), {}, FormatError, "concatenations; got part 2", "Re-join"),
     "focal planes": (lambda f: _dicom(f, TotalPixelMatrixFocalPlanes=3), {}, FormatError, "one focal plane", "Export one"),
-    "missing frames": (lambda f: _dicom(f, TotalPixelMatrixColumns=999), {}, FormatError, "must hold 80 frames for 999 x 270 px; got 30", "Fetch the instance again"),
+    "missing frames": (
+        lambda f: _dicom(f, TotalPixelMatrixColumns=999),
+        {},
+        FormatError,
+        "must hold 80 frames for 999 x 270 px; got 30",
+        "Fetch the instance again",
+    ),
     "DICOM of another kind": (
-        lambda f: _dicom(f, SOPClassUID="1.2.840.10008.5.1.4.1.1.2"), {}, FormatError, "must be a whole-slide image; got another kind", "idx.read_ct",
+        lambda f: _dicom(f, SOPClassUID="1.2.840.10008.5.1.4.1.1.2"),
+        {},
+        FormatError,
+        "must be a whole-slide image; got another kind",
+        "idx.read_ct",
     ),
 }
 

@@ -1,7 +1,7 @@
 import nibabel as nib
 import numpy as np
 import pytest
-import SimpleITK as sitk
+import SimpleITK as sitk  # noqa: N813 - the name that its documentation uses
 
 from idx.errors import FormatError, GeometryError
 from idx.geometry import (

@@ -54,7 +54,17 @@ def field(rng, shape, sigma):
 
 
 def cut_lesion(
-    seed: int = 0, *, mirrored=None, texture_hu=70.0, sphere=False, slide_noise_hu=60.0, shrinkage=0.15, prior_deg=10.0, prior_mm=2.0, radius_mm=11.0, warp_mm=0.0
+    seed: int = 0,
+    *,
+    mirrored=None,
+    texture_hu=70.0,
+    sphere=False,
+    slide_noise_hu=60.0,
+    shrinkage=0.15,
+    prior_deg=10.0,
+    prior_mm=2.0,
+    radius_mm=11.0,
+    warp_mm=0.0,
 ) -> CutLesion:
     rng = np.random.default_rng(seed)
     spacing = np.array([0.9, 0.9, 1.25])
@@ -68,7 +78,11 @@ def cut_lesion(
         surface = np.full(shape, radius_mm)
     else:
         direction = local / np.maximum(distance, 1e-9)[..., None]
-        lobes = sum(a * np.maximum(direction @ v, 0) ** 4 for a, v in zip(rng.uniform(-0.3, 0.5, 7), rng.standard_normal((7, 3)), strict=True) for v in [v / np.linalg.norm(v)])
+        lobes = sum(
+            a * np.maximum(direction @ v, 0) ** 4
+            for a, v in zip(rng.uniform(-0.3, 0.5, 7), rng.standard_normal((7, 3)), strict=True)
+            for v in [v / np.linalg.norm(v)]
+        )
         surface = radius_mm * (1 + lobes) * np.linalg.norm(direction * rng.uniform(0.75, 1.1, 3), axis=-1)
     inside = distance <= surface
     blur = lambda mm: tuple(mm / s for s in spacing[::-1])  # noqa: E731
@@ -100,8 +114,12 @@ def cut_lesion(
         warp *= warp_mm * 1e3 * (1 - shrinkage) / np.sqrt((warp**2).sum(-1).mean())
     index = np.moveaxis(grid.to_index(truth.apply(raster + warp)), -1, 0)
     hu = ndimage.map_coordinates(clean, index, order=1, mode="nearest")
+    depth_inside = radius_mm - np.linalg.norm(truth.apply(raster + warp) - centre, axis=-1)
+    if sphere:
+        # From the formula: the staircase of a voxelised ball would give its orientation away.
+        hu = -820 + 850 / (1 + np.exp(-depth_inside / 0.4))
     hu = hu + slide_noise_hu * field(rng, hu.shape, 2)
-    on_slide = ndimage.map_coordinates(inside.astype(float), index, order=1) > 0.5
+    on_slide = depth_inside > 0 if sphere else ndimage.map_coordinates(inside.astype(float), index, order=1) > 0.5
     half = (15_500 if not sphere else 14_000) * (1 - shrinkage)
     tissue = shapely.box(*(SLIDE_CENTRE_UM - half), *(SLIDE_CENTRE_UM + half))
     cells = [shapely.box(px - pixel_um / 2, py - pixel_um / 2, px + pixel_um / 2, py + pixel_um / 2) for px, py in raster[on_slide]]

@@ -6,7 +6,7 @@ import pytest
 import shapely
 
 from idx.errors import FormatError, GeometryError, UnitError
-from idx.testing import he_slide
+from idx.testing import _stain, he_slide
 from idx.testing._stain import EOSIN, HAEMATOXYLIN
 
 GLASS = 245
@@ -89,6 +89,15 @@ def test_glass_is_white_and_tissue_is_not(phantom, pixels):
 def test_one_seed_gives_one_file(tmp_path):
     files = [he_slide(tmp_path / f"{k}.tif", seed=seed, n_nuclei=30, size_px=(512, 512)).path.read_bytes() for k, seed in enumerate((1, 1, 2))]
     assert files[0] == files[1] != files[2]
+
+
+def test_the_file_does_not_depend_on_strips_or_threads(tmp_path, monkeypatch):
+    files = []
+    for strip_px, n_threads in ((128, 2), (200, 1)):
+        monkeypatch.setattr(_stain, "STRIP_PX", strip_px)
+        monkeypatch.setattr(_stain, "N_THREADS", n_threads)
+        files.append(he_slide(tmp_path / f"{strip_px}.tif", n_nuclei=60, size_px=(768, 768), compression="deflate").path.read_bytes())
+    assert files[0] == files[1]
 
 
 def test_what_cannot_be_is_refused(tmp_path):

@@ -17,8 +17,8 @@ from idx.volume import CTVolume, Mask
 
 CENTRE = np.array([12.0, -30.0, 55.0])
 RADII = np.array([11.0, 9.0, 13.0])
-MPP = 4.0
-SIZE_PX = (6600, 6000)
+MPP = 8.0
+SIZE_PX = (3296, 3000)
 SHRINK = 1.15
 
 
@@ -49,10 +49,12 @@ class ArrayPixels:
 def section_truth() -> SectionTransform:
     """A plane through the lesion, turned about two axes, magnified by the shrinkage of the tissue."""
     a, b = np.radians(20.0), np.radians(25.0)
-    turn = np.array([[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1]]) @ np.array([[1, 0, 0], [0, np.cos(b), -np.sin(b)], [0, np.sin(b), np.cos(b)]])
+    turn = np.array([[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1]]) @ np.array(
+        [[1, 0, 0], [0, np.cos(b), -np.sin(b)], [0, np.sin(b), np.cos(b)]]
+    )
     axes = turn[:, :2] * SHRINK * 1e-3
     middle_um = np.array(SIZE_PX) * MPP / 2
-    return SectionTransform(axes, CENTRE + [0, 0, 1.5] - axes @ middle_um, SLIDE, PATIENT)
+    return SectionTransform(axes, CENTRE + np.array([0, 0, 1.5]) - axes @ middle_um, SLIDE, PATIENT)
 
 
 def _inside(points: np.ndarray) -> np.ndarray:
@@ -67,7 +69,9 @@ def make_ct() -> tuple[CTVolume, Mask]:
     hu = np.where(inside, 45.0, -820.0)
     hu[((points[..., 0] - 2) ** 2 + (points[..., 2] - 60) ** 2) < 9] = 60
     hu[np.abs(points[..., 1] - 2) < 3] = 350
-    return CTVolume((hu + rng.normal(0, 18, hu.shape)).round().astype(np.int16), grid, source=Source("/home/jane/private/ct_series", "dicom", files=("1.dcm",))), Mask(inside, grid)
+    return CTVolume(
+        (hu + rng.normal(0, 18, hu.shape)).round().astype(np.int16), grid, source=Source("/home/jane/private/ct_series", "dicom", files=("1.dcm",))
+    ), Mask(inside, grid)
 
 
 def make_slide() -> tuple[Slide, Contours, Contours]:
@@ -81,7 +85,7 @@ def make_slide() -> tuple[Slide, Contours, Contours]:
     half[rim] = (238, 190, 214)
     half[inside] = (208, 140, 184)
     half = np.where(rim[..., None], np.clip(half + rng.normal(0, 8, half.shape), 0, 255), half).astype(np.uint8)
-    spots = rng.permutation(np.argwhere(inside))[:1500]
+    spots = rng.permutation(np.argwhere(inside))[:600]
     nuclei = []
     for row, column in spots:
         yy, xx = np.ogrid[-3:4, -3:4]
@@ -101,8 +105,8 @@ def make_slide() -> tuple[Slide, Contours, Contours]:
 def _ring(region: np.ndarray) -> np.ndarray:
     from skimage.measure import find_contours
 
-    ring = max(find_contours(np.pad(region[::8, ::8].astype(float), 1), 0.5), key=len)[:-1] - 1
-    return ring[:, ::-1] * 8.0
+    ring = max(find_contours(np.pad(region[::4, ::4].astype(float), 1), 0.5), key=len)[:-1] - 1
+    return ring[:, ::-1] * 4.0
 
 
 def make_tables() -> dict[str, FeatureTable]:
@@ -117,7 +121,10 @@ def make_tables() -> dict[str, FeatureTable]:
     made = Provenance("idx.radiomics.extract", {"bin_width_hu": 25.0, "resample_mm": None}, ("/home/jane/private/ct_series", "lesion"))
     radiomics = FeatureTable.from_rows({"lesion": row}, specs, index_name="lesion", provenance=made)
     rng = np.random.default_rng(2)
-    nucleus_specs = [FeatureSpec("nucleus_area_um2", "um2", "Area of the outline."), FeatureSpec("nucleus_eccentricity", "1", "Of the ellipse of equal moments.")]
+    nucleus_specs = [
+        FeatureSpec("nucleus_area_um2", "um2", "Area of the outline."),
+        FeatureSpec("nucleus_eccentricity", "1", "Of the ellipse of equal moments."),
+    ]
     columns = {"nucleus_area_um2": rng.gamma(9.0, 6.0, 300), "nucleus_eccentricity": np.where(np.arange(300) < 5, np.nan, rng.beta(4, 3, 300))}
     histology = FeatureTable.from_columns(columns, nucleus_specs, index=range(300), index_name="nucleus", missing={"nucleus_eccentricity": "too_few_pixels"})
     return {"radiomics": radiomics, "histology": histology}
@@ -148,8 +155,6 @@ def warped_case(unlinked_case: Case) -> Case:
     section = section_truth()
     warped = compose(DisplacementTransform(bend, step, SLIDE, flat), SectionTransform(section.axes, section.origin_mm, flat, PATIENT))
     return unlinked_case.with_(transforms=TransformGraph().with_edge(warped, error_mm=1.2))
-
-
 
 
 @pytest.fixture(scope="session")

@@ -130,14 +130,14 @@ def test_the_error_circle_has_its_size_in_mm(browser, linked_case: Case, monkeyp
     page, widget, _, _ = _open(browser, linked_case, monkeypatch)
     _wait_for_slice(page)
     radius_px = float(page.locator(".stage.ct circle.error").get_attribute("r"))
-    depth, rows, columns = widget.ct["shape"]
+    _, rows, columns = widget.ct["shape"]
     box = page.locator(".stage.ct").bounding_box()
     px_per_mm = min(box["width"] / (columns * widget.ct["spacing_mm"][0]), box["height"] / (rows * widget.ct["spacing_mm"][1]))
     assert radius_px == pytest.approx(1.2 * px_per_mm, rel=0.01)
 
 
 def test_without_registration_nothing_is_linked_and_it_says_so(browser, unlinked_case: Case, monkeypatch) -> None:
-    page, widget, asked, errors = _open(browser, unlinked_case, monkeypatch, scheme="dark")
+    page, widget, _, errors = _open(browser, unlinked_case, monkeypatch, scheme="dark")
     _wait_for_slice(page)
     box = page.locator(".stage.slide").bounding_box()
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)

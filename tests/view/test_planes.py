@@ -67,7 +67,9 @@ def test_a_section_picture_shows_ct_and_slide_at_one_place(linked_case: Case, se
     place = SectionTransform(np.array([[4e-4, 1e-4], [0, 5e-4], [1e-4, 2e-4]]), np.array([-12.0, 12.0, 50.0]), slide.frame, volume.grid.frame)
     picture = section_picture(volume, slide, place, max_px=200)
     rows, columns = picture.hu.shape
-    grid_um = np.stack(np.meshgrid(picture.origin_um[0] + picture.pitch_um * np.arange(columns), picture.origin_um[1] + picture.pitch_um * np.arange(rows)), axis=-1)
+    grid_um = np.stack(
+        np.meshgrid(picture.origin_um[0] + picture.pitch_um * np.arange(columns), picture.origin_um[1] + picture.pitch_um * np.arange(rows)), axis=-1
+    )
     inside = picture.hu != -1000.0
     assert inside.mean() > 0.5
     np.testing.assert_allclose(picture.hu[inside], (place.apply(grid_um) @ [2.0, 3.0, -5.0])[inside], atol=1e-8)

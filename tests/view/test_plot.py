@@ -6,6 +6,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
+from matplotlib.text import Text
 
 from idx.case import Case
 from idx.errors import FormatError
@@ -16,7 +17,7 @@ from idx.volume import CTVolume
 
 
 def _texts(figure: Figure) -> list[str]:
-    return [t.get_text() for t in figure.findobj(lambda a: hasattr(a, "get_text")) if t.get_text()]
+    return [t.get_text() for t in figure.findobj(Text) if t.get_text()]
 
 
 def _drawn(figure: Figure) -> np.ndarray:
@@ -156,7 +157,13 @@ def test_risk_table_counts_patients_still_followed() -> None:
 
 @pytest.mark.parametrize(
     ("times", "events", "groups"),
-    [([1.0, 2.0], [True], None), ([-1.0, 2.0], [True, False], None), ([np.nan, 2.0], [True, False], None), ([], [], None), ([1.0] * 9, [True] * 9, list("abcdefghi"))],
+    [
+        ([1.0, 2.0], [True], None),
+        ([-1.0, 2.0], [True, False], None),
+        ([np.nan, 2.0], [True, False], None),
+        ([], [], None),
+        ([1.0] * 9, [True] * 9, list("abcdefghi")),
+    ],
 )
 def test_unusable_follow_up_is_refused(times, events, groups) -> None:
     with pytest.raises(FormatError):

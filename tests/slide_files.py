@@ -69,7 +69,9 @@ def _frames(pixels: np.ndarray) -> tuple[list[np.ndarray], list[tuple[int, int]]
     return [padded[y : y + TILE, x : x + TILE] for x, y in corners], corners
 
 
-def dicom_level(pixels: np.ndarray, *, mpp: float, series: str, sparse_without: tuple[int, ...] | None = None, jpeg: bool = False, flavour: str = "VOLUME") -> Dataset:
+def dicom_level(
+    pixels: np.ndarray, *, mpp: float, series: str, sparse_without: tuple[int, ...] | None = None, jpeg: bool = False, flavour: str = "VOLUME"
+) -> Dataset:
     """One whole-slide instance; ``sparse_without`` drops frames and writes the others in reverse order with positions."""
     frames, corners = _frames(pixels)
     level = Dataset()
