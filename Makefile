@@ -30,10 +30,10 @@ demo: $(READY)
 
 ifeq ($(CI),true)
 test: lint notebooks
-	$(SCREEN) $(BIN)/python -m pytest -m "not gpu"
+	$(SCREEN) $(BIN)/python -m pytest -n auto -m "not gpu"
 else
 test: $(READY)
-	$(BIN)/python -m pytest -m "$(ORDINARY)"
+	$(BIN)/python -m pytest -n auto -m "$(ORDINARY)"
 endif
 
 lint: $(READY)
@@ -63,7 +63,7 @@ $(TIA_READY): pyproject.toml
 	@touch $(TIA_READY)
 
 test-tiatoolbox: $(TIA_READY)
-	$(TIA)/bin/python -m pytest tests/tiatoolbox
+	$(TIA)/bin/python -m pytest tests/peer_tiatoolbox
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

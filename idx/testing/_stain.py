@@ -15,8 +15,9 @@ from idx.testing._noise import Float32Array, smooth_noise
 
 GLASS = 245.0
 HAEMATOXYLIN = (0.650, 0.704, 0.286)
-EOSIN = (0.072, 0.990, 0.105)
-"""Optical density of unit stain in red, green, blue (Ruifrok and Johnston 2001), decadic."""
+"""Optical density of unit stain in red, green, blue, decadic (Ruifrok and Johnston 2001)."""
+EOSIN = (0.216, 0.801, 0.558)
+"""The reference vector of Macenko et al. (ISBI 2009:1107-10): it is the pink of real slides, and not the vector that the measuring code unmixes with."""
 STRIP_PX = 128
 """Strips of this many rows keep their temporaries in the processor's cache."""
 HALO_PX = 4

@@ -238,7 +238,7 @@ def he_slide(
 
     Notes
     -----
-    Light follows Beer and Lambert with the stain vectors of Ruifrok and Johnston (Anal Quant Cytol Histol 2001; 23:291-299).
+    Light follows Beer and Lambert; haematoxylin of Ruifrok and Johnston (Anal Quant Cytol Histol 2001; 23:291-299), eosin of Macenko et al. (ISBI 2009).
     Nests of tumour cells stand in fibrous stroma whose spindle nuclei follow the fibres; lymphocytes crowd in the stroma.
     Nuclear outlines are polygons of 24 vertices, and exactly these are drawn.
     """
