@@ -33,6 +33,4 @@ def require(module: str, *, extra: str, purpose: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise MissingDependency(
-            f"{module} must be installed for {purpose}; importing it gave: {error}. Run: pip install 'idx[{extra}]'"
-        ) from error
+        raise MissingDependency(f"{module} must be installed for {purpose}; importing it gave: {error}. Run: pip install 'idx[{extra}]'") from error

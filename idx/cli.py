@@ -18,6 +18,7 @@ from idx.settings import use_settings
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from idx.demo import Summary
     from idx.table import FeatureSpec
 
 EXIT_ERROR = 1
@@ -73,8 +74,10 @@ def demo(
     console.print(f"\nReport: {out / 'report.html'}\nSummary: {out / 'summary.json'}", highlight=False, soft_wrap=True)
 
 
-def _summary_lines(s: dict[str, float | str]) -> list[str]:
-    placed = f"{s['error_mm']:.2f} mm from the truth (expected {s['error_expected_mm']:.2f} mm)" if "error_mm" in s else f"{s['verdict']}: see the report"
+def _summary_lines(s: Summary) -> list[str]:
+    placed = (
+        f"{s['error_mm']:.2f} mm from the truth (expected {s['error_expected_mm']:.2f} mm)" if s["error_mm"] is not None else f"{s['verdict']}: see the report"
+    )
     return [
         f"slide in CT        {placed}",
         f"nuclei             {s['nuclei_found']:,} found, {s['nuclei_planted']:,} planted",
@@ -108,7 +111,7 @@ def run(
     path = write_journey(journey, out)
     console = Console()
     for note in journey.case.notes:
-        console.print(note, highlight=False)
+        console.print(note, highlight=False, soft_wrap=True)
     console.print(f"Report: {path}", highlight=False, soft_wrap=True)
 
 

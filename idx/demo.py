@@ -21,6 +21,7 @@ N_PATIENTS = 240
 """Patients of the synthetic cohort."""
 PRIOR_DEG, PRIOR_MM = 15.0, 3.0
 """How far the pathologist's note of the plane may be off; the phantom's is off by 10 degrees and 2 mm."""
+Summary = dict[str, float | str | None]
 MARKER = ".idx-demo"
 """File that tells a folder of ours, which may be replaced, from a folder of the user's, which may not."""
 
@@ -45,7 +46,7 @@ def write_patient(folder: Path, *, seed: int) -> tuple[PairedPhantom, PatientFil
     return phantom, PatientFiles(ct, rtstruct, phantom.slide_path, tumour)
 
 
-def run_demo(out: PathLike, *, seed: int = 0) -> dict[str, float | str]:
+def run_demo(out: PathLike, *, seed: int = 0) -> Summary:
     """Walk the phantom patient through idx and write ``report.html`` and ``summary.json``.
 
     Parameters
@@ -114,11 +115,13 @@ def triple(vector: FloatArray) -> Triple:
     return x, y, z
 
 
-def summarise(phantom: PairedPhantom, journey: Journey, evaluation: models.Evaluation) -> dict[str, float | str]:
+def summarise(phantom: PairedPhantom, journey: Journey, evaluation: models.Evaluation) -> Summary:
     """Figures of the demo beside the truth."""
     radiomics = journey.case.tables["radiomics"]
     placement = journey.placement
-    summary: dict[str, float | str] = {
+    summary: Summary = {
+        "error_mm": None,
+        "error_expected_mm": None,
         "verdict": placement.verdict if placement else "not asked",
         "nuclei_found": len(journey.nuclei.contours),
         "nuclei_planted": phantom.n_nuclei,
@@ -130,11 +133,11 @@ def summarise(phantom: PairedPhantom, journey: Journey, evaluation: models.Evalu
     }
     if placement is not None and placement.is_placed:
         summary["error_mm"] = transform_error_mm(placement.require_placed(), phantom.truth, phantom.tissue)
-        summary["error_expected_mm"] = float("nan") if placement.error_mm is None else placement.error_mm
+        summary["error_expected_mm"] = placement.error_mm
     return summary
 
 
-def known_answers(phantom: PairedPhantom, summary: dict[str, float | str]) -> dict[str, float]:
+def known_answers(phantom: PairedPhantom, summary: Summary) -> dict[str, float]:
     """Truth of the phantom under the report's keys."""
     truth = {"lesion_volume_mm3": phantom.volume_mm3, "n_nuclei": float(phantom.n_nuclei)}
-    return truth | ({"registration_error_mm": float(summary["error_mm"])} if "error_mm" in summary else {})
+    return truth | ({} if summary["error_mm"] is None else {"registration_error_mm": float(summary["error_mm"])})

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 NO_REGISTRATION = (
     "No registration was asked for: the CT and the slide are shown side by side and share no space. Pass landmarks or a pose prior to place the slide."
 )
+CLASSICAL_NUCLEI = "Nuclei were found by classical means, without a trained network: expect false ones in dark keratin, folds and crowded epithelium."
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,13 +111,14 @@ def run_patient(
         slides={opened.name: opened},
         contours={"tissue": tissue, "nuclei": nuclei.contours} | ({} if outline is None else {"tumour": outline}),
         tables={"radiomics": radiomic, "histology": histologic},
+        notes=(CLASSICAL_NUCLEI,),
     )
     if pairs is None and prior is None:
-        return Journey(case.with_(notes=(NO_REGISTRATION,)), nuclei, None, seconds)
+        return Journey(case.with_(notes=(NO_REGISTRATION, *case.notes)), nuclei, None, seconds)
     with step("placing the slide in the CT", seconds):
         maps = None if pairs is not None else registration.maps_of(opened, tissue=tissue, lesion=outline)
         placement = registration.register_section(volume, opened, lesion=lesion, prior=prior, landmarks=pairs, maps=maps)
-    case = placement.add_to(case) if placement.is_placed else case.with_(notes=(f"The slide was not placed: {' '.join(placement.reasons)}",))
+    case = placement.add_to(case) if placement.is_placed else case.with_(notes=(f"The slide was not placed: {' '.join(placement.reasons)}", *case.notes))
     return Journey(case, nuclei, placement, seconds)
 
 

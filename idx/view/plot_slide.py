@@ -41,7 +41,7 @@ def slide_overview(
     _draw(whole, slide, region, pitch)
     if tissue is not None:
         _outlines(whole, tissue, region, [BLUE] * len(tissue), width=1.2)
-    centre = centre_um or _densest(slide, tissue, nuclei, zoom_um)
+    centre = centre_um or _typical_field(slide, tissue, nuclei, zoom_um)
     side = min(zoom_um, *slide.size_um)
     square = (centre[0] - side / 2, centre[1] - side / 2, centre[0] + side / 2, centre[1] + side / 2)
     _draw(detail, slide, square, max(side / 900, 0.5 * min(slide.mpp)))
@@ -83,15 +83,17 @@ def _outlines(ax: Axes, contours: Contours, region: tuple[float, float, float, f
     ax.set_ylim(y1, y0)
 
 
-def _densest(slide: Slide, tissue: Contours | None, nuclei: Contours | None, side: float) -> Pair:
-    """Middle of the field with most nuclei, else of the tissue, else of the slide."""
+def _typical_field(slide: Slide, tissue: Contours | None, nuclei: Contours | None, side: float) -> Pair:
+    """Middle of a field in the third quartile of nuclei (the densest shows the exception, the median an edge), else of the tissue, else of the slide."""
     width, height = slide.size_um
     if nuclei is not None and len(nuclei):
         starts = nuclei.ring_offsets[nuclei.polygon_offsets[:-1]]
         points = nuclei.vertices_um[starts]
         bins = [np.arange(0.0, max(extent, side) + side, side) for extent in (width, height)]
         counts, _, _ = np.histogram2d(points[:, 0], points[:, 1], bins=bins)
-        column, row = np.unravel_index(int(counts.argmax()), counts.shape)
+        order = np.argsort(counts, axis=None, kind="stable")
+        occupied = order[counts.ravel()[order] > 0]
+        column, row = np.unravel_index(int(occupied[3 * len(occupied) // 4]), counts.shape)
         x, y = float(bins[0][column] + side / 2), float(bins[1][row] + side / 2)
     elif tissue is not None and len(tissue):
         x, y = (float(c) for c in tissue.centroids_um[int(np.argmax(tissue.areas_um2))])
