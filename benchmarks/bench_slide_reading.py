@@ -1,4 +1,4 @@
-"""256 px tiles of level 0: idx's TIFF route against OpenSlide and tifffile's zarr-free page reader, one thread each, alternating.
+"""256 px tiles of level 0: idx's TIFF route against OpenSlide, one thread each, alternating.
 
 Run: python benchmarks/bench_slide_reading.py [SLIDE]. Without a slide a phantom is made.
 """

@@ -64,7 +64,11 @@ def test_no_submodule_bears_the_name_of_a_public_name():
     clashes = []
     for package in [idx, *(m for m in vars(idx).values() if isinstance(m, types.ModuleType) and hasattr(m, "__path__"))]:
         submodules = {m.name for m in pkgutil.iter_modules(package.__path__)}
-        clashes += [f"{package.__name__}.{name}" for name in submodules & set(getattr(package, "__all__", ())) if not isinstance(getattr(package, name), types.ModuleType)]
+        clashes += [
+            f"{package.__name__}.{name}"
+            for name in submodules & set(getattr(package, "__all__", ()))
+            if not isinstance(getattr(package, name), types.ModuleType)
+        ]
     assert clashes == []
 
 

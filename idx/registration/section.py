@@ -232,6 +232,7 @@ class _Search:
             )
         if abs(self.bounds.depth_mm(poses)[0]) > self.bounds.tolerance_mm * (1 - EDGE_FRACTION):
             notes.append(
-                f"the best plane lies at the edge of the prior ({self.bounds.tolerance_mm:.1f} mm from its centre): the true one may lie beyond. Widen tolerance_mm."
+                f"the best plane lies at the edge of the prior ({self.bounds.tolerance_mm:.1f} mm from its centre): the true one may lie beyond. "
+                "Widen tolerance_mm."
             )
         return notes

@@ -33,7 +33,10 @@ def test_similarity_is_recovered_exactly_either_way_up(seed, n, mirrored):
     np.testing.assert_allclose(fit.transform.origin_mm, origin, atol=1e-7)
     # A mirror is a turn of the plane: the normal points to the other side.
     np.testing.assert_allclose(fit.transform.normal, rotation[:, 2] * (-1 if mirrored else 1), atol=1e-9)
-    assert fit.error_mm is None if n == 3 else fit.error_mm < 1e-7
+    # The error is the mean over pairs left out; where fewer than three of them leave a plane behind (four points can), it is unknown.
+    n_known = int(np.isfinite(fit.left_out_mm).sum())
+    assert n_known == 0 if n == 3 else n_known >= 1
+    assert fit.error_mm is None if n_known < 3 else fit.error_mm < 1e-7
 
 
 @settings(max_examples=40, deadline=None)
