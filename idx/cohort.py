@@ -19,6 +19,7 @@ import pandas as pd
 
 import idx
 from idx._optional import require
+from idx._progress import track
 from idx._typing import PathLike
 from idx.errors import FormatError, IdxError
 from idx.settings import current_settings
@@ -71,7 +72,7 @@ def run(step: Step, cases: Mapping[str, Any] | Iterable[Any], *, engine: Any = "
     folder = None if out is None else Path(out)
     done = {} if folder is None else _finished(jobs, folder)
     waiting = [job for job in jobs if job.case_id not in done]
-    for job, frame in _progress(_execute(step, waiting, engine), len(waiting)):
+    for job, frame in track(_execute(step, waiting, engine), total=len(waiting), description="cases"):
         if folder is not None:
             _write_parquet(frame.assign(fingerprint=job.fingerprint), folder / "cases" / f"{_file_name(job.case_id)}.parquet")
         done[job.case_id] = frame
@@ -212,12 +213,3 @@ def _on_dask(step: Step, jobs: list[_Job], engine: Any) -> Iterator[tuple[_Job, 
     for future in distributed.as_completed(list(futures)):
         # A future that dask itself lost (killed worker) carries its exception instead of a row.
         yield futures[future], future.result() if future.status == "finished" else _attempt(_died, futures[future])
-
-
-def _progress(results: Iterator[tuple[_Job, pd.DataFrame]], total: int) -> Iterator[tuple[_Job, pd.DataFrame]]:
-    if not current_settings().progress or total < 2:
-        yield from results
-        return
-    from rich.progress import track
-
-    yield from track(results, total=total, description="cases", transient=True)

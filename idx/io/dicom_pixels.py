@@ -15,11 +15,11 @@ from pydicom import uid
 from pydicom.dataset import Dataset
 from pydicom.pixels import get_decoder, pixel_array
 
+from idx._progress import track
 from idx._typing import Array, BoolArray
 from idx.errors import FormatError, MissingDependency
 from idx.io.dicom_headers import DAMAGED, SliceHeader
 from idx.io.hounsfield import PADDING_HU, rescale, to_hu
-from idx.io.progress import track
 from idx.settings import current_settings
 
 _PREFERRED_PLUGIN = {

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from idx._progress import progress_bar
 from idx._repr import card
 from idx._typing import RGBArray
 from idx.errors import GeometryError, IdxError
@@ -26,10 +26,6 @@ _TILES_PER_READ = 4
 """Tiles that one thread decodes at a time: few enough that the threads of a batch end together."""
 _BATCHES_AHEAD = 2
 """Batches decoded or waiting beyond the one that is computed; this bound is the back-pressure on the readers."""
-
-
-_SILENT_S = 2.0
-"""Work that is done sooner shows no bar."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +107,7 @@ def run(
 
     target = resolve_device(device)
     results: list[Any] = []
-    with _bar(len(grid), slide.name, current_settings().progress if progress is None else progress) as advance:
+    with progress_bar(len(grid), f"tiles of {slide.name}", shown=progress) as advance:
         for tiles, pixels in _batches(grid, batch_size, workers or current_settings().workers):
             batch = torch.from_numpy(pixels).to(target, non_blocking=True)
             results.append(_checked(fn, batch, grid, tiles))
@@ -219,32 +215,3 @@ def _describe(values: Any) -> str:
     if isinstance(values, np.ndarray):
         return f"array {values.shape} {values.dtype}"
     return f"{len(values):,} objects"
-
-
-@contextmanager
-def _bar(total: int, name: str, shown: bool) -> Iterator[Callable[[int], None]]:
-    """Progress bar over tiles that appears only when the work takes more than two seconds."""
-    if not shown:
-        yield lambda n: None
-        return
-    import time
-
-    from rich.progress import Progress
-
-    began, done = time.monotonic(), 0
-    bar = Progress(transient=True)
-    task = bar.add_task(f"tiles of {name}", total=total)
-
-    def advance(n: int) -> None:
-        nonlocal done
-        done += n
-        bar.update(task, completed=done)
-        if time.monotonic() - began > _SILENT_S and not bar.live.is_started:
-            bar.start()
-
-    try:
-        yield advance
-    finally:
-        # A bar that was never started must not be stopped: stopping prints an empty line.
-        if bar.live.is_started:
-            bar.stop()
