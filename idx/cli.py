@@ -71,7 +71,7 @@ def demo(
     console.print("\n[bold]Phantom patient against the truth[/bold] (synthetic: made at run time)")
     for line in _summary_lines(summary):
         console.print(f"  {line}", highlight=False)
-    console.print(f"\nReport: {out / 'report.html'}\nSummary: {out / 'summary.json'}", highlight=False, soft_wrap=True)
+    console.print(f"\nReport: {out / 'report.html'}\nSummary: {out / 'summary.json'}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _summary_lines(s: Summary) -> list[str]:
@@ -111,8 +111,8 @@ def run(
     path = write_journey(journey, out)
     console = Console()
     for note in journey.case.notes:
-        console.print(note, highlight=False, soft_wrap=True)
-    console.print(f"Report: {path}", highlight=False, soft_wrap=True)
+        console.print(note, highlight=False, markup=False, soft_wrap=True)
+    console.print(f"Report: {path}", highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -122,7 +122,7 @@ def info(path: Annotated[Path, typer.Argument(help="CT, mask, slide, contours, t
 
     console = Console()
     for name, value in describe(path):
-        console.print(f"[bold]{name}[/bold]  {value}", highlight=False, soft_wrap=True)
+        console.print(f"[bold]{escape(name)}[/bold]  {escape(str(value))}", highlight=False, soft_wrap=True)
 
 
 @radiomics_app.command("features")
@@ -146,7 +146,7 @@ def _print_specs(title: str, specs: Sequence[FeatureSpec]) -> None:
     for column in ("name", "unit", "IBSI", "definition"):
         table.add_column(column, overflow="fold")
     for spec in specs:
-        table.add_row(spec.name, spec.unit, spec.ibsi_id or "", spec.definition)
+        table.add_row(spec.name, spec.unit, spec.ibsi_id or "", escape(spec.definition))
     Console().print(table)
 
 

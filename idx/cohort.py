@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import inspect
 import os
 import pickle
-import tempfile
+import secrets
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -22,7 +25,7 @@ from idx._optional import require
 from idx._progress import track
 from idx._typing import PathLike
 from idx.errors import FormatError, IdxError
-from idx.settings import current_settings
+from idx.settings import Settings, current_settings, in_force
 from idx.table import FeatureTable
 
 Step = Callable[[Any], "FeatureTable | pd.DataFrame | Mapping[str, object]"]
@@ -35,6 +38,7 @@ class _Job:
     case_id: str
     item: Any
     fingerprint: str
+    settings: Settings
 
 
 def run(step: Step, cases: Mapping[str, Any] | Iterable[Any], *, engine: Any = "processes", out: PathLike | None = None) -> pd.DataFrame:
@@ -44,24 +48,26 @@ def run(step: Step, cases: Mapping[str, Any] | Iterable[Any], *, engine: Any = "
     ----------
     step : callable
         Takes one case (whatever ``cases`` holds: a path, a case folder, a :class:`~idx.case.Case`) and returns a FeatureTable, a DataFrame or a
-        mapping of plain values. With engines other than "serial" it must be a module-level function.
+        mapping of plain values. With engine "processes" it must be a function of a module (a ``.py`` file), not of a notebook: a new process imports
+        it. The other engines take any function.
     cases : mapping of str to case, or iterable of cases
         Keys are case ids. Without them paths are named by their last part and Cases by their ``case_id``.
     engine : {"processes", "serial", "dask"} or dask Client
-        "dask" starts a local cluster.
+        "dask" starts a local cluster. Settings in force here hold in the workers too, but for the progress bar; local workers share the threads.
     out : path, optional
-        Folder for results: one Parquet file per case, and ``results.parquet``. A case whose step, version and input are unchanged is not run again;
-        a case that failed is.
+        Folder for results: one Parquet file per case, and ``results.parquet``. A case whose step (its own source text), version of idx and input
+        are unchanged is not run again; a case that failed is. Functions that the step calls are not looked into.
 
     Returns
     -------
     DataFrame
-        One row per case (or per row that the step returns), with ``case_id``, the step's columns, ``error`` (None or a sentence) and ``seconds``.
+        One row per case (or per row that the step returns; a case without any keeps one of empty cells), with ``case_id``, the step's columns,
+        ``error`` (None or a sentence) and ``seconds``.
 
     Raises
     ------
     FormatError
-        If two cases bear one id or the engine is unknown.
+        If two cases bear one id, the engine is unknown, or the step cannot be imported by another process.
 
     Examples
     --------
@@ -88,7 +94,9 @@ def _jobs(step: Step, cases: Mapping[str, Any] | Iterable[Any]) -> list[_Job]:
     repeated = {case_id for case_id in ids if ids.count(case_id) > 1}
     if repeated:
         raise FormatError(f"case ids must be unique; got '{min(repeated)}' more than once. Pass a mapping of id to case.")
-    return [_Job(case_id, item, _fingerprint(step, item)) for case_id, (_, item) in zip(ids, named, strict=True)]
+    # Bars of many workers would write over each other.
+    settings = replace(current_settings(), progress=False)
+    return [_Job(case_id, item, _fingerprint(step, item), settings) for case_id, (_, item) in zip(ids, named, strict=True)]
 
 
 def _case_id(item: Any) -> str:
@@ -98,7 +106,7 @@ def _case_id(item: Any) -> str:
 
 
 def _fingerprint(step: Step, item: Any) -> str:
-    """Hash of what the result depends on: the step's name, the version of idx, and the input (for paths: names, sizes and times of change)."""
+    """Hash of what the result depends on: the step's name and text, the version of idx, and the input (for paths: names, sizes and times of change)."""
     if isinstance(item, (str, os.PathLike)):
         root = Path(item)
         files = sorted(root.rglob("*")) if root.is_dir() else [root]
@@ -109,8 +117,19 @@ def _fingerprint(step: Step, item: Any) -> str:
         except (pickle.PicklingError, TypeError, AttributeError):
             # An open slide, say: no content to compare, so it is never taken from an earlier run.
             content = (id(item), time.time_ns())
-    name = f"{getattr(step, '__module__', '')}.{getattr(step, '__qualname__', repr(step))}"
-    return hashlib.sha256(repr((name, idx.__version__, content)).encode()).hexdigest()
+    return hashlib.sha256(repr((_identity(step), idx.__version__, content)).encode()).hexdigest()
+
+
+def _identity(step: Any) -> object:
+    """Name and source text of a step; of a partial also its arguments."""
+    if isinstance(step, functools.partial):
+        return _identity(step.func), step.args, sorted(step.keywords.items())
+    try:
+        text = inspect.getsource(step)
+    except (OSError, TypeError):
+        # A builtin, a callable object, or a function typed into an interpreter: its name must do.
+        text = ""
+    return f"{getattr(step, '__module__', '')}.{getattr(step, '__qualname__', repr(step))}", text
 
 
 def _finished(jobs: list[_Job], folder: Path) -> dict[str, pd.DataFrame]:
@@ -134,10 +153,13 @@ def _file_name(case_id: str) -> str:
 def _write_parquet(frame: pd.DataFrame, path: Path) -> None:
     """Write beside the place and rename, so that an interrupted run leaves no half file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
-    os.close(handle)
-    frame.to_parquet(temporary)
-    os.replace(temporary, path)
+    # Not mkstemp, whose files only their owner can read: results are shared.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        frame.to_parquet(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _as_frame(value: Any) -> pd.DataFrame:
@@ -154,7 +176,13 @@ def _attempt(step: Step, job: _Job) -> pd.DataFrame:
     """Run one case in a worker; any failure becomes its row."""
     started = time.perf_counter()
     try:
-        frame, error = _as_frame(step(job.item)), None
+        with in_force(job.settings):
+            frame, error = _as_frame(step(job.item)), None
+        if taken := {"error", "seconds"} & set(frame.columns):
+            raise IdxError(f"a step's columns must not be named 'error' or 'seconds', which run adds; got {sorted(taken)}. Rename them.")
+        if len(frame) == 0:
+            # Nothing found is a finding: without a row the case would be missing from the results.
+            frame = pd.DataFrame(index=[0])
     # A step is the user's code: whatever it raises must not cost the other cases.
     except Exception as caught:
         frame, error = pd.DataFrame(index=[0]), f"{type(caught).__name__}: {caught}"
@@ -168,6 +196,7 @@ def _execute(step: Step, jobs: list[_Job], engine: Any) -> Iterator[tuple[_Job, 
         for job in jobs:
             yield job, _attempt(step, job)
     elif engine == "processes":
+        _require_importable(step)
         yield from _in_processes(step, jobs)
     elif engine == "dask" or hasattr(engine, "submit"):
         yield from _on_dask(step, jobs, engine)
@@ -175,18 +204,47 @@ def _execute(step: Step, jobs: list[_Job], engine: Any) -> Iterator[tuple[_Job, 
         raise FormatError(f"engine must be 'processes', 'serial', 'dask' or a dask Client; got {engine!r}. Pass engine='processes'.")
 
 
+def _require_importable(step: Any) -> None:
+    """Refuse a step that a new process cannot import: it would look like a worker that dies, once for every case."""
+    function = step.func if isinstance(step, functools.partial) else step
+    try:
+        pickle.dumps(step)
+        is_importable = True
+    except (pickle.PicklingError, TypeError, AttributeError):
+        is_importable = False
+    # A script is imported again by each worker; what was typed into a notebook or an interpreter is in no file.
+    in_notebook = getattr(function, "__module__", None) == "__main__" and not hasattr(sys.modules["__main__"], "__file__")
+    if not is_importable or in_notebook:
+        raise FormatError(
+            f"step must be a function that another process can import; got '{getattr(function, '__qualname__', function)}' "
+            f"of {'a notebook' if in_notebook else getattr(function, '__module__', 'no module')}. "
+            "Move it to the top level of a .py file and import it from there, or pass engine='serial' or 'dask'."
+        )
+
+
+def _shared_threads(jobs: list[_Job], workers: int) -> list[_Job]:
+    """Jobs whose settings divide the threads among workers of one machine: each taking all cores would slow all of them."""
+    return [replace(job, settings=replace(job.settings, workers=max(1, job.settings.workers // workers))) for job in jobs]
+
+
 def _in_processes(step: Step, jobs: list[_Job]) -> Iterator[tuple[_Job, pd.DataFrame]]:
     """Spawned workers (threads of torch and decoders do not survive a fork)."""
     workers = min(current_settings().workers, len(jobs)) or 1
+    jobs = _shared_threads(jobs, workers)
     unfinished = {job.case_id: job for job in jobs}
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+    try:
         futures: dict[Future[pd.DataFrame], _Job] = {pool.submit(_attempt, step, job): job for job in jobs}
-        try:
-            for future in as_completed(futures):
-                yield futures[future], future.result()
-                del unfinished[futures[future].case_id]
-        except BrokenProcessPool:
-            pass
+        for future in as_completed(futures):
+            error = future.exception()
+            if isinstance(error, BrokenProcessPool):
+                break
+            job = futures[future]
+            del unfinished[job.case_id]
+            yield job, future.result() if error is None else _attempt(functools.partial(_untravelled, error), job)
+    finally:
+        # Without this an interruption, or a full disk, would wait for all cases that have not begun.
+        pool.shutdown(wait=True, cancel_futures=True)
     # A worker that dies (memory, a crash in native code) breaks the pool for all: the rest run one at a time, so that only the culprit fails.
     for job in unfinished.values():
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
@@ -200,6 +258,13 @@ def _died(_: Any) -> FeatureTable:
     raise IdxError("the worker process died (out of memory, or a crash in native code). Run this case alone with engine='serial' to see why.")
 
 
+def _untravelled(error: BaseException, _: Any) -> FeatureTable:
+    raise IdxError(
+        f"a case and its result must be picklable to travel between processes; got {type(error).__name__}: {error}. "
+        "Pass the path of a saved case instead of the Case, or engine='serial'."
+    ) from error
+
+
 def _on_dask(step: Step, jobs: list[_Job], engine: Any) -> Iterator[tuple[_Job, pd.DataFrame]]:
     distributed = require("distributed", extra="dask", purpose="the dask engine")
     if engine == "dask":
@@ -207,7 +272,7 @@ def _on_dask(step: Step, jobs: list[_Job], engine: Any) -> Iterator[tuple[_Job, 
             distributed.LocalCluster(n_workers=current_settings().workers, threads_per_worker=1, dashboard_address=None) as cluster,
             distributed.Client(cluster) as client,
         ):
-            yield from _on_dask(step, jobs, client)
+            yield from _on_dask(step, _shared_threads(jobs, current_settings().workers), client)
         return
     futures = {engine.submit(_attempt, step, job, pure=False): job for job in jobs}
     for future in distributed.as_completed(list(futures)):

@@ -34,16 +34,19 @@ class PatientFiles:
     rtstruct: Path
     slide: Path
     tumour: Path
+    landmarks: Path
 
 
 def write_patient(folder: Path, *, seed: int) -> tuple[PairedPhantom, PatientFiles]:
-    """Make the phantom patient and write it as DICOM, RTSTRUCT, tiled TIFF and GeoJSON."""
+    """Make the phantom patient and write it as DICOM, RTSTRUCT, tiled TIFF, GeoJSON and a table of landmark pairs."""
     phantom = testing.paired_case(folder, seed=seed)
-    ct, rtstruct, tumour = folder / "ct", folder / "rtstruct.dcm", folder / "tumour.geojson"
-    testing.write_ct_series(phantom.ct, ct)
-    testing.write_rtstruct(phantom.mask, ct, rtstruct)
-    io.write_geojson(phantom.lesion_outline, tumour, slide=io.open_slide(phantom.slide_path))
-    return phantom, PatientFiles(ct, rtstruct, phantom.slide_path, tumour)
+    files = PatientFiles(folder / "ct", folder / "rtstruct.dcm", phantom.slide_path, folder / "tumour.geojson", folder / "landmarks.csv")
+    testing.write_ct_series(phantom.ct, files.ct)
+    testing.write_rtstruct(phantom.mask, files.ct, files.rtstruct)
+    with io.open_slide(files.slide) as slide:
+        io.write_geojson(phantom.lesion_outline, files.tumour, slide=slide)
+    registration.write_landmarks(registration.Landmarks(phantom.landmarks_slide_um, phantom.landmarks_ct_mm), files.landmarks)
+    return phantom, files
 
 
 def run_demo(out: PathLike, *, seed: int = 0) -> Summary:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from idx.errors import MissingDependency
+from idx.errors import IdxError, MissingDependency
 
 if TYPE_CHECKING:
     import torch
@@ -46,6 +46,11 @@ class Settings:
     seed: int = 0
     progress: bool = True
 
+    def __post_init__(self) -> None:
+        if self.workers < 1:
+            raise IdxError(f"workers must be at least 1; got {self.workers} (settings). Leave it out to use all cores.")
+        object.__setattr__(self, "cache_dir", Path(self.cache_dir))
+
 
 _current: ContextVar[Settings | None] = ContextVar("idx_settings", default=None)
 
@@ -74,9 +79,16 @@ def use_settings(**changes: object) -> Iterator[Settings]:
     ...     settings.seed
     7
     """
-    token = _current.set(replace(current_settings(), **changes))  # type: ignore[arg-type]
+    with in_force(replace(current_settings(), **changes)) as settings:  # type: ignore[arg-type]
+        yield settings
+
+
+@contextlib.contextmanager
+def in_force(settings: Settings) -> Iterator[Settings]:
+    """Put whole settings in force for a ``with`` block, as a worker does with those of its caller."""
+    token = _current.set(settings)
     try:
-        yield current_settings()
+        yield settings
     finally:
         _current.reset(token)
 
@@ -93,13 +105,18 @@ def resolve_device(device: str | torch.device | None = None) -> torch.device:
     ------
     MissingDependency
         If an accelerator was asked for and is not there.
+    IdxError
+        If torch knows no such device.
     """
     import torch
 
     name = current_settings().device if device is None else str(device)
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    wanted = torch.device(name)
+    try:
+        wanted = torch.device(name)
+    except RuntimeError as error:
+        raise IdxError(f"device must be a torch device; got '{name}'. Pass for example 'auto', 'cpu', 'cuda' or 'cuda:1'.") from error
     present = True
     if wanted.type == "cuda":
         present = torch.cuda.is_available()

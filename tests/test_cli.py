@@ -1,12 +1,17 @@
 """The command line: exit codes, one readable sentence per error, and options that work anywhere."""
 
+import io
 import os
 import subprocess
 import sys
 
 import pytest
+from pydicom import dcmread
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import RTStructureSetStorage
 
 import idx
+from idx.testing import write_ct_series
 
 
 def run_idx(*arguments):
@@ -59,3 +64,36 @@ def test_feature_lists_have_units_and_codes(room, word):
 def test_error_text_with_brackets_is_printed_as_it_is(tmp_path):
     result = run_idx("info", tmp_path / "[bold]x[/bold]")
     assert "[bold]x[/bold]" in result.stderr
+
+
+def test_values_with_brackets_are_printed_as_they_are(tmp_path):
+    """Structures and files are named by people, who write brackets; rich would take them for markup."""
+    header = Dataset()
+    header.file_meta = FileMetaDataset()
+    header.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.1"
+    header.file_meta.MediaStorageSOPClassUID = header.SOPClassUID = RTStructureSetStorage
+    header.file_meta.MediaStorageSOPInstanceUID = header.SOPInstanceUID = "1.2.3"
+    header.Modality = "RTSTRUCT"
+    roi = Dataset()
+    roi.ROINumber, roi.ROIName = 1, "GTV [old]"
+    header.StructureSetROISequence = [roi]
+    header.save_as(tmp_path / "rt.dcm", enforce_file_format=True)
+    result = run_idx("info", tmp_path / "rt.dcm")
+    assert "GTV [old]" in result.stdout, result.stderr
+
+
+def test_info_knows_dicom_without_a_preamble(tmp_path):
+    write_ct_series(idx.testing.ball(radius_mm=4.0).ct, tmp_path / "ct")
+    for file in (tmp_path / "ct").iterdir():
+        file.write_bytes(_without_preamble(file))
+    result = run_idx("info", tmp_path / "ct")
+    assert result.returncode == 0, result.stderr
+    assert "CT (DICOM)" in result.stdout
+
+
+def _without_preamble(file):
+    dataset = dcmread(file)
+    buffer = io.BytesIO()
+    dataset.file_meta = FileMetaDataset()
+    dataset.save_as(buffer, implicit_vr=False, little_endian=True, enforce_file_format=False)
+    return buffer.getvalue().removeprefix(b"\0" * 128 + b"DICM")

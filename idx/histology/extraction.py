@@ -63,6 +63,8 @@ def extract(
     >>> table = idx.histology.extract(slide, nuclei, within=tissue)  # doctest: +SKIP
     >>> table["nuclear_density_per_mm2"]  # doctest: +SKIP
     """
+    if level not in ("slide", "nucleus", "tile"):
+        raise FormatError(f"level must be 'slide', 'nucleus' or 'tile'; got '{level}' (slide '{slide.name}'). Pass one of them.")
     for what, contours in (("nuclei", nuclei.contours), ("within", within)):
         if contours is not None and contours.frame != slide.frame:
             raise GeometryError(
@@ -80,10 +82,8 @@ def extract(
     if level == "slide":
         row = _region_row(nuclei, counted, nearest, area_um2=_union_area_um2(region))
         return FeatureTable.from_rows({slide.name: row}, SLIDE_FEATURES, index_name="slide", provenance=provenance)
-    if level == "tile":
-        rows = _tile_rows(slide, nuclei, counted, nearest, region=region, tile_um=tile_um)
-        return FeatureTable.from_rows(rows, SLIDE_FEATURES, index_name="tile", provenance=provenance)
-    raise FormatError(f"level must be 'slide', 'nucleus' or 'tile'; got '{level}' (slide '{slide.name}'). Pass one of them.")
+    rows = _tile_rows(slide, nuclei, counted, nearest, region=region, tile_um=tile_um)
+    return FeatureTable.from_rows(rows, SLIDE_FEATURES, index_name="tile", provenance=provenance)
 
 
 def nearest_neighbour_um(centroids_um: FloatArray) -> FloatArray:

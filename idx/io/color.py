@@ -70,11 +70,13 @@ class ColorManagedPixels:
         self._pixels.close()
 
 
-def on_white(rgba: RGBArray) -> RGBArray:
-    """Composite straight-alpha RGBA (..., 4) on white, rounded to the nearest."""
+def on_white(rgba: RGBArray, *, is_premultiplied: bool = False) -> RGBArray:
+    """Composite RGBA (..., 4) on white, rounded to the nearest; alpha is straight unless the colours were multiplied by it already."""
     alpha = rgba[..., 3]
     if (alpha == 255).all():
         return rgba[..., :3]
+    if is_premultiplied:
+        return np.minimum(rgba[..., :3] + (WHITE - alpha[..., None]).astype(np.uint16), WHITE).astype(np.uint8)
     weight = alpha[..., None].astype(np.uint16)
     mixed = rgba[..., :3].astype(np.uint16) * weight + WHITE * (255 - weight)
     return ((mixed + 127) // 255).astype(np.uint8)

@@ -64,7 +64,8 @@ def _dicom(place: Path, first: Path) -> Facts:
     """Facts of a DICOM file or folder, by the class of its (first) object."""
     import pydicom
 
-    header = pydicom.dcmread(first, stop_before_pixels=True)
+    # force: image_kind has told DICOM by its content, and files without preamble are read elsewhere too.
+    header = pydicom.dcmread(first, stop_before_pixels=True, force=True)
     modality, sop_class = str(header.get("Modality", "unknown")), str(header.get("SOPClassUID", ""))
     if sop_class == WSI_CLASS:
         return _slide(place)

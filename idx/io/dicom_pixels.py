@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import numpy.typing as npt
@@ -56,13 +57,16 @@ def read_hu(slices: Sequence[SliceHeader]) -> tuple[npt.NDArray[np.int16], dict[
         If no installed decoder reads the transfer syntax.
     """
     padding: Counter[int] = Counter()
+    lock = Lock()
 
     def convert(one: SliceHeader, stored: Array, ds: Dataset) -> npt.NDArray[np.int16]:
         values = _rescaled(one, stored)
         is_padding = _padding(stored, ds)
         if is_padding.any():
             values[is_padding] = PADDING_HU
-            padding[int(ds.PixelPaddingValue)] += int(np.count_nonzero(is_padding))
+            # Slices are converted in threads, and adding to a counter is a read and a write.
+            with lock:
+                padding[int(ds.PixelPaddingValue)] += int(np.count_nonzero(is_padding))
         return to_hu(values, where=str(one.file))
 
     return _decode(slices, convert, np.dtype(np.int16)), dict(padding)

@@ -1,11 +1,12 @@
-"""Choosing one structure of a file by its name or number."""
+"""What mask files share: choosing one structure by its name or number, and belonging to the image."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from idx.errors import FormatError
+from idx.errors import FormatError, GeometryError
+from idx.volume import Volume
 
 
 @dataclass(frozen=True)
@@ -57,3 +58,19 @@ def choose_structure(offered: Sequence[Structure], label: str | int | None, *, p
         if fitting:
             raise FormatError(f"label must name one structure; got '{wanted}' for {listing} ('{path}'). Pass the number as the label.")
     raise FormatError(f"label must be one of {listing}; got '{wanted}' ('{path}'). Pass one of these names.")
+
+
+def require_same_frame(drawn_in: str, like: Volume, *, path: str) -> None:
+    """Refuse a mask whose FrameOfReferenceUID is another than its image's; where either states none there is nothing to compare.
+
+    Raises
+    ------
+    GeometryError
+        If both are known and differ.
+    """
+    image_in = like.source.ids.get("frame_of_reference_uid", "") if like.source else ""
+    if drawn_in and image_in and drawn_in != image_in:
+        raise GeometryError(
+            f"mask must be drawn in the image's frame of reference {image_in}; got {drawn_in} ('{path}'). "
+            "It is a mask of another patient or another scan: pass the image that it was drawn on as like=."
+        )

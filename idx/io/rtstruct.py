@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 from idx._typing import BoolArray, FloatArray
 from idx.errors import FormatError, GeometryError
 from idx.geometry import Grid
-from idx.io.labels import Structure, choose_structure
+from idx.io.labels import Structure, choose_structure, require_same_frame
 from idx.provenance import Source
 from idx.volume import Mask, Volume
 
@@ -21,6 +21,9 @@ AREA_TYPES = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
 """Contour Geometric Types (3006,0042) that enclose an area."""
 PLANE_SPREAD_SLICES = 0.1
 """A contour lies in one slice plane when its vertices differ by no more than this many slices along the slice axis."""
+SAME_PLANE_SLICES = 0.05
+"""Contours whose mean positions along the slice axis differ by no more than this many slices were drawn in one plane: vertices are rounded, and
+planes of a slightly tilted drawing have a mean that depends on where the contour lies."""
 INDEX_DECIMALS = 8
 """Vertices are rounded to 1e-8 voxels: a vertex drawn on a pixel centre stays there, whatever the last bits of the affine. At 1e-5 a voxel of the
 IBSI 1 phantom that lies 5e-6 voxels inside is lost."""
@@ -71,7 +74,7 @@ def read_rtstruct(dataset: Dataset, path: Path, *, like: Volume, label: str | in
     """
     rois = {int(roi.ROINumber): roi for roi in dataset.get("StructureSetROISequence", [])}
     chosen = choose_structure([Structure(number, str(roi.get("ROIName", number))) for number, roi in rois.items()], label, path=str(path))
-    _check_frame(rois[chosen.number], path, like)
+    require_same_frame(str(rois[chosen.number].get("ReferencedFrameOfReferenceUID", "")), like, path=str(path))
     contours = _closed_contours(dataset, chosen, path)
     planes = _planes([like.grid.to_index(c) for c in contours], chosen, path)
     if not resample:
@@ -81,16 +84,6 @@ def read_rtstruct(dataset: Dataset, path: Path, *, like: Volume, label: str | in
         values[z] = fill_even_odd(planes[position], like.grid.shape[1:])
     ids = {"label": chosen.name, "roi_number": str(chosen.number), "sop_instance_uid": str(dataset.get("SOPInstanceUID", ""))}
     return Mask(values, like.grid, chosen.name, Source(str(path), "rtstruct", ids=ids)).require_voxels()
-
-
-def _check_frame(roi: Dataset, path: Path, like: Volume) -> None:
-    drawn_in = str(roi.get("ReferencedFrameOfReferenceUID", ""))
-    image_in = like.source.ids.get("frame_of_reference_uid", "") if like.source else ""
-    if drawn_in and image_in and drawn_in != image_in:
-        raise GeometryError(
-            f"mask must be drawn in the image's frame of reference {image_in}; got {drawn_in} ('{path}'). "
-            "It is a mask of another patient or another scan: pass the image that it was drawn on as like=."
-        )
 
 
 def _closed_contours(dataset: Dataset, chosen: Structure, path: Path) -> list[FloatArray]:
@@ -122,7 +115,7 @@ def _closed_contours(dataset: Dataset, chosen: Structure, path: Path) -> list[Fl
 
 def _planes(contours: Sequence[FloatArray], chosen: Structure, path: Path) -> dict[float, list[FloatArray]]:
     """Group contours, given as indices (n, 3) (z, y, x), by their position along the slice axis; each holds (n, 2) (x, y) indices."""
-    planes: dict[float, list[FloatArray]] = {}
+    outlines: list[tuple[float, FloatArray]] = []
     for contour in contours:
         index = np.round(contour, INDEX_DECIMALS)
         spread = float(np.ptp(index[:, 0]))
@@ -131,9 +124,14 @@ def _planes(contours: Sequence[FloatArray], chosen: Structure, path: Path) -> di
                 f"contours must lie in the image's slice planes; got one that crosses {spread:.2f} slices in {chosen} ('{path}'). "
                 "Read it with the image that it was drawn on as like=, or export it as DICOM SEG or NIfTI."
             )
-        plane = round(float(index[:, 0].mean()), 2)
-        outline = index[:, :0:-1]
-        known = planes.setdefault(plane, [])
+        outlines.append((float(index[:, 0].mean()), index[:, :0:-1]))
+    planes: dict[float, list[FloatArray]] = {}
+    first = -np.inf
+    for position, outline in sorted(outlines, key=lambda pair: pair[0]):
+        # Not by rounded positions, which would part contours of one plane that lie on both sides of a rounding step, and lose one of them.
+        if position - first > SAME_PLANE_SLICES:
+            first = position
+        known = planes.setdefault(round(first, 2), [])
         if not any(np.array_equal(outline, other) for other in known):
             known.append(outline)
     return planes

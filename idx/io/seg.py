@@ -14,7 +14,7 @@ from idx._typing import BoolArray, FloatArray
 from idx.errors import FormatError, GeometryError, PixelAccessError
 from idx.geometry import Grid
 from idx.io.axes import to_patient_axes
-from idx.io.labels import Structure, choose_structure
+from idx.io.labels import Structure, choose_structure, require_same_frame
 from idx.io.resampling import index_offset, nearest_mask
 from idx.provenance import Source
 from idx.volume import Mask, Volume
@@ -69,7 +69,7 @@ def read_seg(dataset: Dataset, path: Path, *, like: Volume, label: str | int | N
     if is_labelmap:
         segments = [s for s in segments if s.number != 0]
     chosen = choose_structure(segments, label, path=str(path))
-    _check_frame(dataset, path, like)
+    require_same_frame(str(dataset.get("FrameOfReferenceUID", "")), like, path=str(path))
     frames = _segment_frames(dataset, chosen, path, is_labelmap=is_labelmap)
     values = _place(frames, like.grid, path)
     if values is None:
@@ -81,16 +81,6 @@ def read_seg(dataset: Dataset, path: Path, *, like: Volume, label: str | int | N
         values = nearest_mask(*_stack(frames, path), like.grid)
     ids = {"label": chosen.name, "segment_number": str(chosen.number), "sop_instance_uid": str(dataset.get("SOPInstanceUID", ""))}
     return Mask(values, like.grid, chosen.name, Source(str(path), "seg", ids=ids)).require_voxels()
-
-
-def _check_frame(dataset: Dataset, path: Path, like: Volume) -> None:
-    drawn_in = str(dataset.get("FrameOfReferenceUID", ""))
-    image_in = like.source.ids.get("frame_of_reference_uid", "") if like.source else ""
-    if drawn_in and image_in and drawn_in != image_in:
-        raise GeometryError(
-            f"mask must be drawn in the image's frame of reference {image_in}; got {drawn_in} ('{path}'). "
-            "It is a mask of another patient or another scan: pass the image that it was drawn on as like=."
-        )
 
 
 def _segment_frames(dataset: Dataset, chosen: Structure, path: Path, *, is_labelmap: bool) -> _Frames:

@@ -155,7 +155,10 @@ def _read_level(header: pydicom.Dataset, path: Path) -> DicomLevel:
     offsets, counts = _frame_positions(header, path, n_frames)
     shape = TileLayout(width, height, tile_width, tile_height, offsets, counts)
     n_tiles = shape.n_columns * shape.n_rows
-    if header.get("DimensionOrganizationType") == "TILED_SPARSE" or "PerFrameFunctionalGroupsSequence" in header:
+    organization, groups = header.get("DimensionOrganizationType"), header.get("PerFrameFunctionalGroupsSequence", ())
+    # TILED_FULL states the order itself: its frames may have functional groups without positions.
+    is_in_order = organization == "TILED_FULL" and not any("PlanePositionSlideSequence" in group for group in groups)
+    if organization == "TILED_SPARSE" or (groups and not is_in_order):
         at = _tile_numbers(header, shape, path)
         placed = TileLayout(width, height, tile_width, tile_height, np.zeros(n_tiles, dtype=np.int64), np.zeros(n_tiles, dtype=np.int64))
         placed.offsets[at], placed.counts[at] = offsets, counts
@@ -242,7 +245,7 @@ def _encapsulated_positions(stream, header: pydicom.Dataset, path: Path, n_frame
 def _tile_numbers(header: pydicom.Dataset, layout: TileLayout, path: Path) -> IntArray:
     """Number in row order (n_frames,) of the tile that each frame is; positions count from 1."""
     numbers = []
-    for frame in header.PerFrameFunctionalGroupsSequence:
+    for frame in header.get("PerFrameFunctionalGroupsSequence", ()):
         if "PlanePositionSlideSequence" not in frame:
             raise FormatError(f"frames of a sparse DICOM slide must state their position; got one without ({path}). Re-export the slide.")
         position = frame.PlanePositionSlideSequence[0]

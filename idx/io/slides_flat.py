@@ -15,7 +15,7 @@ import tifffile
 from idx._typing import Pair, RGBArray
 from idx.errors import FormatError, PixelAccessError
 from idx.io.color import on_white
-from idx.io.slides_tiff import resolution_mpp
+from idx.io.slides_tiff import has_premultiplied_alpha, resolution_mpp
 from idx.io.slides_tiles import WHITE, checked_batch
 from idx.slide import Level, TileRect
 
@@ -34,6 +34,7 @@ class FlatHeader:
     height_px: int
     mpp: Pair | None = None
     icc_profile: bytes | None = None
+    is_premultiplied: bool = False
 
 
 def read_header(path: Path) -> FlatHeader:
@@ -113,7 +114,8 @@ def _tiff_header(path: Path) -> FlatHeader:
                 f"TIFF must hold all its strips; got {size:,} of {needed:,} bytes: it is truncated ({path}). Copy the file again from its source."
             )
         icc = page.tags.get(34675)
-        return FlatHeader("tiff", page.imagewidth, page.imagelength, resolution_mpp(page), bytes(icc.value) if icc else None)
+        profile = bytes(icc.value) if icc else None
+        return FlatHeader("tiff", page.imagewidth, page.imagelength, resolution_mpp(page), profile, has_premultiplied_alpha(page))
 
 
 class FlatPixels:
@@ -160,7 +162,7 @@ class FlatPixels:
                 image = np.moveaxis(image, 0, -1) if image.shape[0] in (3, 4) and image.shape[-1] not in (3, 4) else image
         except (ValueError, RuntimeError, OSError, tifffile.TiffFileError) as error:
             raise PixelAccessError(f"image must decode; got: {error} (level 0, {self._path}). Copy the file again from its source.") from error
-        return on_white(image) if image.shape[2] == 4 else image
+        return on_white(image, is_premultiplied=self._header.is_premultiplied) if image.shape[2] == 4 else image
 
     def close(self) -> None:
         """Forget the decoded image."""

@@ -15,6 +15,7 @@ from defusedxml import ElementTree
 
 from idx._typing import Pair, RGBArray
 from idx.errors import FormatError, PixelAccessError
+from idx.io.color import on_white
 from idx.io.jpeg2000 import decode_jpeg2000
 from idx.io.slides_tiles import ReadOnlyFile, TileLayout, checked_batch, fill_from_stored, level_of, same_aspect
 from idx.slide import Level, TileRect
@@ -166,13 +167,19 @@ def _decoder(page: tifffile.TiffPage) -> Callable[[bytes, int], RGBArray]:
     if page.compression in _JPEG2000:
         is_ycbcr = page.compression == _JPEG2000_YCBCR
         return lambda block, _: decode_jpeg2000(block, is_ycbcr=is_ycbcr)
-    decode = page.decode
+    decode, is_premultiplied = page.decode, has_premultiplied_alpha(page)
 
     def through_tifffile(block: bytes, number: int) -> RGBArray:
         pixels = decode(block, number, jpegtables=tables) if page.compression == _JPEG else decode(block, number)
-        return np.asarray(pixels[0])[0]
+        tile = np.asarray(pixels[0])[0]
+        return on_white(tile, is_premultiplied=is_premultiplied) if tile.shape[2] == 4 else tile
 
     return through_tifffile
+
+
+def has_premultiplied_alpha(page: tifffile.TiffPage) -> bool:
+    """Whether the fourth sample is associated alpha; as libtiff does, one that says nothing of itself is taken for it."""
+    return bool(page.samplesperpixel == 4 and (not page.extrasamples or page.extrasamples[0] != 2))
 
 
 def _stated_scale(tiff: tifffile.TiffFile, page: tifffile.TiffPage) -> tuple[Pair | None, float | None]:
@@ -249,7 +256,7 @@ class TiffPixels:
             raise PixelAccessError(
                 f"stored tile must decode; got: {error} (level {level}, tile {stored}, {self.index.path}). Copy the file again, or leave this region out."
             ) from error
-        return pixels[..., :3]
+        return pixels
 
     def close(self) -> None:
         """Release the file."""

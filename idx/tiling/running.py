@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -70,7 +70,7 @@ def run(
         Gets a uint8 tensor (n, y, x, 3) on the device. Returns, for these n tiles: a tensor or array (n, ...); a tuple of them; a list of n
         objects; or a DataFrame with a column ``tile`` that counts tiles within the batch (any number of rows each).
     slide : Slide
-        The slide that was planned.
+        The slide that was planned, or one of the same levels and mpp (the same file opened again): its pixels are read.
     grid : TileGrid
         From :func:`idx.tiling.plan`.
     device : str, torch.device or None
@@ -101,6 +101,10 @@ def run(
         raise GeometryError(f"grid must be a plan of the slide; got a plan of '{grid.slide.name}' for slide '{slide.name}'. Call plan(slide, ...) again.")
     if batch_size < 1:
         raise GeometryError(f"batch_size must be at least 1; got {batch_size} (slide '{slide.name}'). Pass for example batch_size=32.")
+    if workers is not None and workers < 1:
+        raise GeometryError(f"workers must be at least 1; got {workers} (slide '{slide.name}'). Pass workers=None for the setting.")
+    # Two slides may have one plan (crops of one size): the pixels are those of the slide that was passed.
+    grid = grid if grid.slide is slide else replace(grid, slide=slide)
     if len(grid) == 0:
         return TileResult([], grid)
     import torch
@@ -154,6 +158,11 @@ def _checked(fn: Callable[[torch.Tensor], Any], batch: torch.Tensor, grid: TileG
             f"Try it on read_tiles(grid, [{tiles[0]}])."
         ) from error
     if _is_frame(result):
+        if "tile" not in result:
+            raise IdxError(
+                f"a table must have a column 'tile' that counts tiles within the batch; got {list(result.columns)[:8]} "
+                f"(batch from {tile_place(grid, tiles.start)}). Add it, for example with table.assign(tile=...)."
+            )
         result = result.assign(tile=result["tile"].to_numpy() + tiles.start)
         if len(result) and not result["tile"].between(tiles.start, tiles.stop - 1).all():
             raise IdxError(
@@ -162,12 +171,29 @@ def _checked(fn: Callable[[torch.Tensor], Any], batch: torch.Tensor, grid: TileG
             )
         return result
     parts = result if isinstance(result, tuple) else (result,)
-    if any(len(part) != len(tiles) for part in parts):
+    lengths = [_length(part) for part in parts]
+    if any(length != len(tiles) for length in lengths):
+        got = [type(part).__name__ if length is None else length for part, length in zip(parts, lengths, strict=True)]
         raise IdxError(
-            f"the function must return one result per tile ({len(tiles)}); got {[len(part) for part in parts]} (batch from {tile_place(grid, tiles.start)}). "
+            f"the function must return one result per tile ({len(tiles)}); got {got} (batch from {tile_place(grid, tiles.start)}). "
             "Return tensors whose first axis is the batch, or a DataFrame with a column 'tile'."
         )
-    return result
+    return _on_host(result)
+
+
+def _length(part: Any) -> int | None:
+    """Length along the first axis; None for what has none (None, a number, a tensor without axes)."""
+    try:
+        return len(part)
+    except TypeError:
+        return None
+
+
+def _on_host(result: Any) -> Any:
+    """Tensors as arrays at once: kept as they are, the results of a whole slide (and their gradients' graphs) would fill the device."""
+    if isinstance(result, tuple):
+        return tuple(_on_host(part) for part in result)
+    return result if isinstance(result, list) else _array(result)
 
 
 def _blamed(fn: Callable[[torch.Tensor], Any], batch: torch.Tensor, grid: TileGrid, tiles: range, error: Exception) -> IdxError:
@@ -196,7 +222,7 @@ def _joined(results: list[Any]) -> Any:
         return tuple(_joined([result[k] for result in results]) for k in range(len(first)))
     if isinstance(first, list):
         return [item for result in results for item in result]
-    return np.concatenate([_array(result) for result in results])
+    return np.concatenate(results)
 
 
 def _array(values: Any) -> np.ndarray[Any, Any]:

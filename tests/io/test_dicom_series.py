@@ -1,6 +1,7 @@
 """CT from DICOM: what is read, and what is refused with which words."""
 
 import shutil
+import time
 import warnings
 
 import imagecodecs
@@ -604,3 +605,18 @@ def test_series_that_matches_none_or_several_is_refused(tmp_path, wanted, n_matc
     with pytest.raises(FormatError, match=f"{n_matches} that match") as caught:
         read_ct(tmp_path, series=wanted)
     assert "Lung 1.0" in str(caught.value)
+
+
+def test_padding_is_counted_whole_though_slices_are_converted_in_threads(tmp_path, monkeypatch):
+    grid = Grid.from_spacing((12, 3, 3), (1.0, 1.0, 2.0))
+    values = np.full(grid.shape, 40, dtype=np.int16)
+    values[:, 0] = -2000
+
+    def count_slowly(array, count=np.count_nonzero):
+        time.sleep(0.01)  # lets the other threads in between reading the sum and writing it
+        return count(array)
+
+    write_ct_series(CTVolume(values, grid), tmp_path, intercept_hu=0.0, edit=lambda _, ds: ds.add_new("PixelPaddingValue", "SS", -2000))
+    monkeypatch.setattr(np, "count_nonzero", count_slowly)
+    with idx.use_settings(workers=6):
+        assert "36 voxels" in read_ct(tmp_path).header["padding"]

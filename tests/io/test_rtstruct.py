@@ -252,3 +252,11 @@ def test_lung1_lists_its_structures(real_data):
     assert 100_000 < lesion.volume_mm3 < 250_000
     with pytest.raises(GeometryError, match="another patient"):
         idx.read_mask(folder / "mask_rtstruct", like=idx.read_ct(real_data / "ct" / "ibsi1_ct_phantom" / "dicom" / "image"), label="GTV-1")
+
+
+def test_contours_of_one_slice_are_kept_whatever_the_last_digits_of_their_plane(tmp_path):
+    """Two parts of a lesion at 2.0049 and 2.0051 slices: neither may be lost, nor one tilted by a few hundredths of a slice."""
+    ct = _ct()
+    for second in (2.0051, 2.03):
+        parts = [_closed(ct, _square(2.5, 5.5), 2.0049), _closed(ct, _square(9.5, 13.5), second)]
+        assert _read(tmp_path, ct, parts).values.sum(axis=(1, 2)).tolist() == [0, 0, 9 + 16, 0, 0, 0, 0, 0]

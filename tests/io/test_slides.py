@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import imagecodecs
 import numpy as np
+import pydicom
 import pytest
 import slide_files as make
 import tifffile
@@ -320,3 +321,32 @@ def test_icc_profile_of_a_tiff_is_found(tmp_path):
     slide = open_slide(tmp_path / "a.tif", icc=True)
     assert slide.source.ids["icc"] == "true"
     assert slide.pixels.name == "tifffile"
+
+
+@pytest.mark.parametrize("alpha", ["unassalpha", "assocalpha"])
+@pytest.mark.parametrize("tiled", [True, False], ids=["tiles", "strips"])
+def test_transparent_parts_of_a_tiff_are_white_through_every_route(tmp_path, alpha, tiled):
+    colour = np.full((128, 128, 3), (200, 120, 40), dtype=np.uint8)
+    opacity = np.full((128, 128, 1), 255, dtype=np.uint8)
+    opacity[:64], opacity[64:96] = 0, 51
+    stored = colour if alpha == "unassalpha" else np.round(colour * (opacity / 255.0)).astype(np.uint8)
+    layout = {"tile": (64, 64)} if tiled else {"rowsperstrip": 16}
+    tifffile.imwrite(tmp_path / "a.tif", np.dstack([stored, opacity]), photometric="rgb", extrasamples=[alpha], compression="deflate", **layout)
+    with open_slide(tmp_path / "a.tif", mpp=1.0) as slide:
+        assert slide.pixels.name == ("tifffile" if tiled else "flat")
+        read = slide.read_region(0, 0, width_px=128, height_px=128)
+    assert (read[:64] == 255).all()
+    np.testing.assert_allclose(read[64:96], np.broadcast_to(255 - 0.2 * (255.0 - colour[64:96]), (32, 128, 3)), atol=0.51)
+    np.testing.assert_array_equal(read[96:], colour[96:])
+
+
+def test_frames_in_full_order_may_have_groups_without_positions(tmp_path):
+    """DICOM PS3.3 C.7.6.17.3: TILED_FULL states the order itself, whatever else is said of each frame."""
+    pixels = make.write_dicom(tmp_path / "dicom")
+    file = tmp_path / "dicom" / "1.2.3.4_1.dcm"
+    level = pydicom.dcmread(file)
+    assert level.DimensionOrganizationType == "TILED_FULL"
+    level.PerFrameFunctionalGroupsSequence = [pydicom.Dataset() for _ in range(int(level.NumberOfFrames))]
+    level.save_as(file)
+    with open_slide(tmp_path / "dicom") as slide:
+        np.testing.assert_array_equal(slide.read_region(0, 0, width_px=make.WIDTH, height_px=make.HEIGHT), pixels)

@@ -1,4 +1,5 @@
 import threading
+import weakref
 
 import numpy as np
 import pandas as pd
@@ -112,3 +113,47 @@ def test_readers_do_not_run_far_ahead():
     run(slow, slide, plan(slide, size_px=50), batch_size=4, workers=4)
     assert state["used"] == 400
     assert max(worst) <= 3 * 4
+
+
+def test_pixels_are_those_of_the_slide_that_is_passed():
+    """A plan fits every slide of its size: crops of one size, or the same file opened again."""
+    planned, other = array_slide(PIXELS), array_slide(255 - PIXELS)
+    result = run(means, other, plan(planned, size_px=50))
+    np.testing.assert_array_equal(result.values, run(means, other, plan(other, size_px=50)).values)
+    assert result.grid.slide is other
+
+
+@pytest.mark.parametrize(
+    ("fn", "message"),
+    [
+        (lambda batch: None, "one result per tile.*NoneType"),
+        (lambda batch: batch.double().mean(), "one result per tile.*Tensor"),
+        (lambda batch: pd.DataFrame({"v": [1.0]}), "column 'tile'.*'v'"),
+    ],
+    ids=["nothing", "a number", "a table without tiles"],
+)
+def test_results_without_tiles_are_refused(fn, message):
+    slide = array_slide(PIXELS)
+    with pytest.raises(IdxError, match=message):
+        run(fn, slide, plan(slide, size_px=100))
+
+
+def test_results_leave_the_device_at_once():
+    """Otherwise the results of a slide, and the graph of a function that tracks gradients, pile up on the device."""
+    slide, weight, alive = array_slide(PIXELS), torch.ones(3, dtype=torch.float64, requires_grad=True), []
+
+    def weighted(batch):
+        alive.append(sum(reference() is not None for reference in references))
+        result = means(batch) * weight
+        references.append(weakref.ref(result))
+        return result
+
+    references = []
+    assert run(weighted, slide, plan(slide, size_px=100), batch_size=2).values.shape == (12, 3)
+    assert max(alive) <= 1
+
+
+def test_no_workers_are_refused():
+    slide = array_slide(PIXELS)
+    with pytest.raises(GeometryError, match="workers must be at least 1"):
+        run(means, slide, plan(slide, size_px=100), workers=0)
