@@ -81,7 +81,7 @@ def _summary_lines(s: Summary) -> list[str]:
     return [
         f"slide in CT        {placed}",
         f"nuclei             {s['nuclei_found']:,} found, {s['nuclei_planted']:,} planted",
-        f"lesion volume      {s['volume_mm3']:,.1f} mm3 measured, {s['volume_true_mm3']:,.1f} mm3 true",
+        f"lesion volume      {s['volume_mm3']:,.1f} mm3 measured (mesh), {s['volume_true_mm3']:,.1f} mm3 true",
         f"c-index (cohort)   {s['c_index']:.3f} [{s['c_index_low']:.3f}, {s['c_index_high']:.3f}]",
     ]
 

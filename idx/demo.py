@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,11 @@ from idx.workflow import Journey, run_patient, step, write_journey
 
 N_PATIENTS = 240
 """Patients of the synthetic cohort."""
+SYNTHETIC = (
+    "Synthetic: this patient's CT and slide were made at run time with known answers, and so was the cohort of the outcome model. "
+    "The figures show that the path works, not what idx reaches on patients."
+)
+"""Said on the demo's report, so that nobody takes a phantom for evidence."""
 PRIOR_DEG, PRIOR_MM = 15.0, 3.0
 """How far the pathologist's note of the plane may be off; the phantom's is off by 10 degrees and 2 mm."""
 Summary = dict[str, float | str | None]
@@ -75,6 +80,7 @@ def run_demo(out: PathLike, *, seed: int = 0) -> Summary:
         phantom, files = write_patient(_fresh_folder(folder / "patient"), seed=seed)
     prior = registration.PosePrior(triple(phantom.prior_normal), tolerance_deg=PRIOR_DEG, centre_mm=triple(phantom.prior_centre_mm), tolerance_mm=PRIOR_MM)
     journey = run_patient(files.ct, files.rtstruct, files.slide, label=phantom.mask.label, tumour=files.tumour, prior=prior, case_id="phantom-patient")
+    journey = replace(journey, case=journey.case.with_(notes=(SYNTHETIC, *journey.case.notes)))
     with step("cross-validating the outcome model", seconds):
         evaluation = evaluate_cohort(seed)
     summary = summarise(phantom, journey, evaluation)

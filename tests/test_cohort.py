@@ -138,30 +138,33 @@ def test_columns_that_run_adds_are_not_overwritten_silently(cases):
 
 
 def test_an_edited_step_and_other_arguments_run_again(cases, tmp_path):
-    def scaled(path, *, by):
+    def scaled(path, by=1):
         return {"value": by}
 
     first = scaled
 
-    def scaled(path, *, by):
+    def scaled(path, by=1):
         return {"value": 10 * by}
 
     out = tmp_path / "out"
-    values = [
-        cohort.run(functools.partial(step, by=by), cases[:1], engine="serial", out=out)["value"].item()
-        for step, by in ((first, 1), (scaled, 1), (scaled, 2), (scaled, 2))
-    ]
-    assert values == [1, 10, 20, 20]
+    steps = (first, scaled, functools.partial(scaled, by=2), functools.partial(scaled, by=3))
+    assert [cohort.run(step, cases[:1], engine="serial", out=out)["value"].item() for step in steps] == [1, 10, 20, 30]
 
 
 def test_the_same_partial_is_not_run_again(cases, tmp_path):
     ran = []
 
-    def step(path, *, by):
-        ran.append(by)
-        return {"value": by}
+    def new_function():
+        """Defined anew, as when a program is started again."""
 
-    for _ in range(2):
+        def step(path, *, by):
+            ran.append(by)
+            return {"value": by}
+
+        return step
+
+    steps = [new_function(), new_function()]
+    for step in steps:
         cohort.run(functools.partial(step, by=3), cases[:1], engine="serial", out=tmp_path / "out")
     assert ran == [3]
 
