@@ -1,4 +1,4 @@
-from . import cohort, errors, geometry, histology, models, radiomics, registration, report, testing, tiling, view
+from . import cohort, errors, geometry, histology, io, models, radiomics, registration, report, testing, tiling, view
 from .case import Case, load_case
 from .errors import IdxError
 from .io import open_slide, read_contours, read_ct, read_mask, read_volume
@@ -24,6 +24,7 @@ __all__ = [
     "errors",
     "geometry",
     "histology",
+    "io",
     "load_case",
     "models",
     "open_slide",

@@ -241,17 +241,21 @@ def _in_processes(step: Step, jobs: list[_Job]) -> Iterator[tuple[_Job, pd.DataF
                 break
             job = futures[future]
             del unfinished[job.case_id]
-            yield job, future.result() if error is None else _attempt(functools.partial(_untravelled, error), job)
+            yield job, future.result() if error is None else _lost(error, job)
     finally:
         # Without this an interruption, or a full disk, would wait for all cases that have not begun.
         pool.shutdown(wait=True, cancel_futures=True)
     # A worker that dies (memory, a crash in native code) breaks the pool for all: the rest run one at a time, so that only the culprit fails.
     for job in unfinished.values():
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-            try:
-                yield job, pool.submit(_attempt, step, job).result()
-            except BrokenProcessPool:
-                yield job, _attempt(_died, job)
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as single:
+            future = single.submit(_attempt, step, job)
+            error = future.exception()
+        yield job, future.result() if error is None else _lost(error, job)
+
+
+def _lost(error: BaseException, job: _Job) -> pd.DataFrame:
+    """Row of a case that brought none back: its worker died, or it could not travel."""
+    return _attempt(_died if isinstance(error, BrokenProcessPool) else functools.partial(_untravelled, error), job)
 
 
 def _died(_: Any) -> FeatureTable:

@@ -35,3 +35,9 @@ def test_version_is_the_distribution_s():
 def test_unknown_name_raises_attribute_error():
     with pytest.raises(AttributeError, match="no_such_name"):
         idx.no_such_name  # noqa: B018
+
+
+@pytest.mark.parametrize("name", ["cohort", "geometry", "histology", "io", "models", "radiomics", "registration", "report", "testing", "tiling", "view"])
+def test_rooms_are_there_without_an_import_of_their_own(name):
+    """Not only after another function has happened to import them."""
+    assert run_python(f"import idx; print(idx.{name}.__name__)") == f"idx.{name}"

@@ -9,6 +9,8 @@ from idx.geometry import Grid
 
 SAME_VOXEL_TOLERANCE = 0.05
 """Voxels are the same when no corner of the grid differs by more than this fraction of a voxel: headers round positions to a few decimals."""
+SPARSE_SLICES = 1.5
+"""Contours or frames further apart than this, everywhere, were drawn on a coarser image: between them slices would stay empty."""
 
 
 def index_offset(grid: Grid, onto: Grid) -> tuple[int, int, int] | None:

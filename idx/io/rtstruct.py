@@ -14,6 +14,7 @@ from idx._typing import BoolArray, FloatArray
 from idx.errors import FormatError, GeometryError
 from idx.geometry import Grid
 from idx.io.labels import Structure, choose_structure, require_same_frame
+from idx.io.resampling import SPARSE_SLICES
 from idx.provenance import Source
 from idx.volume import Mask, Volume
 
@@ -27,8 +28,6 @@ planes of a slightly tilted drawing have a mean that depends on where the contou
 INDEX_DECIMALS = 8
 """Vertices are rounded to 1e-8 voxels: a vertex drawn on a pixel centre stays there, whatever the last bits of the affine. At 1e-5 a voxel of the
 IBSI 1 phantom that lies 5e-6 voxels inside is lost."""
-SPARSE_SLICES = 1.5
-"""Contours further apart than this, everywhere, were drawn on a coarser image: between them slices would stay empty."""
 BORDER_VOXELS = 0.501
 """A contour may reach to the outer edge of the border voxels, and a thousandth of a voxel more for rounded headers."""
 

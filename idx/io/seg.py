@@ -15,7 +15,7 @@ from idx.errors import FormatError, GeometryError, PixelAccessError
 from idx.geometry import Grid
 from idx.io.axes import to_patient_axes
 from idx.io.labels import Structure, choose_structure, require_same_frame
-from idx.io.resampling import index_offset, nearest_mask
+from idx.io.resampling import SPARSE_SLICES, index_offset, nearest_mask
 from idx.provenance import Source
 from idx.volume import Mask, Volume
 
@@ -27,10 +27,14 @@ UNIFORM_SPACING_RTOL = 0.01
 
 @dataclass(frozen=True, eq=False)
 class _Frames:
-    """The frames of one segment: pixels (n, y, x) and the affine (4, 4) that takes index (x, y, 0) of each to mm."""
+    """The frames of one segment: pixels (n, y, x), the affine (4, 4) that takes index (x, y, 0) of each to mm, and what is stated of their depth."""
 
     values: BoolArray
     affines: tuple[FloatArray, ...]
+    spacing_mm: float
+    """SpacingBetweenSlices; 0 where it is not stated."""
+    thickness_mm: float
+    """SliceThickness; 0 where it is not stated."""
 
 
 def read_seg(dataset: Dataset, path: Path, *, like: Volume, label: str | int | None = None, resample: bool = False) -> Mask:
@@ -57,8 +61,8 @@ def read_seg(dataset: Dataset, path: Path, *, like: Volume, label: str | int | N
     Raises
     ------
     GeometryError
-        If the frame of reference is another, the frames do not lie on the grid (see ``idx.io.resampling.SAME_VOXEL_TOLERANCE``) and
-        ``resample`` is False, or nothing is inside.
+        If the frame of reference is another, the frames do not lie on the grid (see ``idx.io.resampling.SAME_VOXEL_TOLERANCE``) or on every slice
+        of it, as those of a coarser image, and ``resample`` is False, or nothing is inside.
     FormatError
         If the label does not name one segment or a frame has no position.
     PixelAccessError
@@ -102,7 +106,9 @@ def _segment_frames(dataset: Dataset, chosen: Structure, path: Path, *, is_label
         values = pixels[wanted] >= FRACTION_INSIDE * float(dataset.get("MaximumFractionalValue", 255))
     else:
         values = pixels[wanted] != 0
-    return _Frames(values, tuple(_frame_affine(groups[i], shared, path) for i in wanted))
+    measures = _macro("PixelMeasuresSequence", groups[wanted[0]], shared, path)
+    stated = (float(measures.get(name) or 0.0) for name in ("SpacingBetweenSlices", "SliceThickness"))
+    return _Frames(values, tuple(_frame_affine(groups[i], shared, path) for i in wanted), *stated)
 
 
 def _segment_number(group: Dataset, shared: Dataset) -> int | None:
@@ -110,28 +116,45 @@ def _segment_number(group: Dataset, shared: Dataset) -> int | None:
     return int(items[0].ReferencedSegmentNumber) if items else None
 
 
+def _macro(name: str, group: Dataset, shared: Dataset, path: Path) -> Dataset:
+    """Functional group of a frame, from the frame itself or shared by all."""
+    items = group.get(name) or shared.get(name)
+    if not items:
+        raise FormatError(f"each frame must have a {name}; got none ('{path}'). Export the SEG again with its plane positions.")
+    return items[0]
+
+
 def _frame_affine(group: Dataset, shared: Dataset, path: Path) -> FloatArray:
-    """Affine (4, 4) from index (x, y, 0) of a frame to mm; its third column is the unit normal times the slice spacing."""
-
-    def macro(name: str) -> Dataset:
-        items = group.get(name) or shared.get(name)
-        if not items:
-            raise FormatError(f"each frame must have a {name}; got none ('{path}'). Export the SEG again with its plane positions.")
-        return items[0]
-
-    measures = macro("PixelMeasuresSequence")
-    along_x, along_y = np.reshape(np.asarray(macro("PlaneOrientationSequence").ImageOrientationPatient, dtype=np.float64), (2, 3))
-    row_mm, column_mm = (float(v) for v in measures.PixelSpacing)
-    thickness = float(measures.get("SpacingBetweenSlices") or measures.get("SliceThickness") or 1.0)
+    """Affine (4, 4) from index (x, y, 0) of a frame to mm; its third column is the unit normal."""
+    orientation = _macro("PlaneOrientationSequence", group, shared, path)
+    along_x, along_y = np.reshape(np.asarray(orientation.ImageOrientationPatient, dtype=np.float64), (2, 3))
+    row_mm, column_mm = (float(v) for v in _macro("PixelMeasuresSequence", group, shared, path).PixelSpacing)
     affine = np.eye(4)
     affine[:3, 0], affine[:3, 1] = along_x * column_mm, along_y * row_mm
-    affine[:3, 2] = np.cross(along_x, along_y) * thickness
-    affine[:3, 3] = np.asarray(macro("PlanePositionSequence").ImagePositionPatient, dtype=np.float64)
+    affine[:3, 2] = np.cross(along_x, along_y)
+    affine[:3, 3] = np.asarray(_macro("PlanePositionSequence", group, shared, path).ImagePositionPatient, dtype=np.float64)
     return affine
+
+
+def _is_sparse(frames: _Frames, grid: Grid) -> bool:
+    """Whether the frames were drawn on a coarser image: each meets a slice of the grid, and the slices between would stay empty."""
+    normal = frames.affines[0][:3, 2]
+    slice_mm = float(np.abs(normal @ grid.affine[:3, :3]).max())
+    planes = _planes_mm(frames, normal)
+    if len(planes) > 1 and float(np.diff(planes).min()) < SPARSE_SLICES * slice_mm:
+        return False
+    return frames.spacing_mm >= SPARSE_SLICES * slice_mm if frames.spacing_mm else len(planes) > 2
+
+
+def _planes_mm(frames: _Frames, normal: FloatArray) -> FloatArray:
+    """Different positions of frames along their normal, ascending, to a micrometre."""
+    return np.unique(np.round([normal @ affine[:3, 3] for affine in frames.affines], 3))
 
 
 def _place(frames: _Frames, grid: Grid, path: Path) -> BoolArray | None:
     """Copy frames whose voxels are voxels of the grid into it; None where one is not. Frames may be smaller than the grid's slices."""
+    if _is_sparse(frames, grid):
+        return None
     values = np.zeros(grid.shape, dtype=bool)
     for pixels, affine in zip(frames.values, frames.affines, strict=True):
         if not pixels.any():
@@ -146,15 +169,31 @@ def _place(frames: _Frames, grid: Grid, path: Path) -> BoolArray | None:
     return values
 
 
+def _plane_spacing_mm(planes: FloatArray, frames: _Frames, path: Path) -> float:
+    """Distance of neighbouring planes: as stated where the frames stand on such a grid (empty planes are often not stored), else the least seen."""
+    if len(planes) == 1:
+        spacing = frames.spacing_mm or frames.thickness_mm
+        if not spacing:
+            raise GeometryError(
+                f"a segment of one plane must state its thickness to be resampled; got neither SpacingBetweenSlices nor SliceThickness ('{path}'). "
+                "Pass the image that it was drawn on as like=."
+            )
+        return spacing
+    least = float(np.diff(planes).min())
+    # SliceThickness is no spacing: reconstructions overlap or leave gaps.
+    n_steps = round(least / frames.spacing_mm) if frames.spacing_mm else 0
+    return frames.spacing_mm if n_steps and abs(least - n_steps * frames.spacing_mm) <= UNIFORM_SPACING_RTOL * frames.spacing_mm else least
+
+
 def _stack(frames: _Frames, path: Path) -> tuple[BoolArray, Grid]:
     """Sort frames along their normal into a volume with empty planes where frames are missing."""
     first = frames.affines[0]
-    normal = first[:3, 2] / np.linalg.norm(first[:3, 2])
+    normal = first[:3, 2]
     if any(not np.allclose(a[:3, :2], first[:3, :2], atol=1e-4) for a in frames.affines):
         raise GeometryError(f"frames must be parallel and of one pixel size; got several orientations ('{path}'). Split the SEG by orientation.")
     depth = np.array([normal @ a[:3, 3] for a in frames.affines])
-    planes = np.unique(np.round(depth - depth.min(), 3))
-    spacing = float(np.diff(planes).min()) if len(planes) > 1 else float(np.linalg.norm(first[:3, 2]))
+    planes = _planes_mm(frames, normal)
+    spacing = _plane_spacing_mm(planes, frames, path)
     number = (depth - depth.min()) / spacing
     if np.abs(number - np.round(number)).max() > UNIFORM_SPACING_RTOL * max(1.0, float(number.max())):
         raise GeometryError(f"frames must be evenly spaced; got positions {planes.tolist()} mm ('{path}'). Export the SEG on one regular grid.")

@@ -255,7 +255,10 @@ def _join_section(steps: list[_Step], source: Frame, target: Frame, *, path: Pat
     affine = [i for i, step in enumerate(flat) if step is None or step.field is None]
     leaving = [i for i, step in enumerate(flat) if step is None]
     if not affine:
-        raise GeometryError(f"one step must place the section in the volume; got displacements only between {source} and {target} ('{path}').")
+        raise GeometryError(
+            f"one step must place the section in the volume; got displacements only between {source} and {target} ('{path}'). "
+            "Add the section's transform to the composite, or read the file between two frames of one dimension."
+        )
     # Counted from the slide: the first step that leaves the plane, or the last affine one where the section is axial at 0 mm.
     place = leaving[0] if leaving else affine[-1]
     split = place if to_volume else len(steps) - 1 - place

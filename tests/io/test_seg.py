@@ -1,5 +1,6 @@
 import highdicom as hd
 import numpy as np
+import pydicom
 import pytest
 from highdicom.seg import SegmentationTypeValues
 from pydicom.sr.codedict import codes
@@ -42,8 +43,6 @@ def _segments():
 
 
 def _write(path, ct, values, kind, **options):
-    import pydicom
-
     files = sorted((pydicom.dcmread(f) for f in (ct.source.path + "/" + name for name in ct.source.files)), key=lambda d: float(d.ImagePositionPatient[2]))
     seg = hd.seg.Segmentation(
         source_images=files,
@@ -130,16 +129,79 @@ def test_mask_of_another_patient(tmp_path, ct, labels):
 
 @pytest.mark.real
 def test_real_seg_is_placed_by_position(real_data):
-    from pydicom import dcmread
-
     folder = real_data / "ct" / "acrin_nsclc_042"
     ct = idx.read_ct(folder / "CT")
     mask = idx.read_mask(folder / "SEG_CT", like=ct, label="Segment_1")
     assert isinstance(mask, Mask)
-    stored = dcmread(next((folder / "SEG_CT").iterdir()))
+    stored = pydicom.dcmread(next((folder / "SEG_CT").iterdir()))
     frames = [i for i, g in enumerate(stored.PerFrameFunctionalGroupsSequence) if g.SegmentIdentificationSequence[0].ReferencedSegmentNumber == 1]
     assert mask.n_voxels == int(stored.pixel_array[frames].sum())
     # Each frame lies on the slice whose centre has the frame's position.
     group = stored.PerFrameFunctionalGroupsSequence[frames[0]]
     z = round(float(ct.grid.to_index(np.array(group.PlanePositionSequence[0].ImagePositionPatient, float))[0]))
     np.testing.assert_array_equal(mask.values[z], stored.pixel_array[frames[0]] > 0)
+
+
+def _in_thirds(ct):
+    """Image whose slices are a third as thick; every third has the centre of one of ``ct``."""
+    z, y, x = ct.grid.shape
+    affine = np.array(ct.grid.affine)
+    affine[:3, 2] /= 3.0
+    return CTVolume(np.zeros((3 * z, y, x), np.int16), Grid((3 * z, y, x), affine))
+
+
+def _resampled_slices(path, ct):
+    """Slices of a third of the thickness on which the tumour comes out."""
+    mask = read_mask(path, like=_in_thirds(ct), label="Tumour", resample=True)
+    return np.flatnonzero(mask.values.any(axis=(1, 2))).tolist()
+
+
+def _state_depth(path, **stated):
+    """Let a SEG state these of SpacingBetweenSlices and SliceThickness, and no other."""
+    dataset = pydicom.dcmread(path)
+    measures = dataset.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    for name in ("SpacingBetweenSlices", "SliceThickness"):
+        if name in measures:
+            delattr(measures, name)
+        if name in stated:
+            setattr(measures, name, stated[name])
+    dataset.save_as(path)
+
+
+@pytest.mark.parametrize("states_spacing", [True, False])
+def test_frames_of_a_coarser_image_are_not_strewn_over_every_third_slice(tmp_path, ct, states_spacing):
+    """Slices of 2.5 mm meet every third of 0.83 mm exactly; the mask would lose two thirds of its volume."""
+    labels = np.zeros(ct.grid.shape, dtype=np.uint8)
+    labels[1:5, 3:6, 3:6] = 1
+    labels[5, 10:12, 2:4] = 2
+    path = _write(tmp_path / "seg.dcm", ct, labels, SegmentationTypeValues.BINARY)
+    _state_depth(path, **({"SpacingBetweenSlices": ct.spacing_mm[2]} if states_spacing else {}))
+    with pytest.raises(GeometryError, match=r"seg\.dcm.*resample=True"):
+        read_mask(path, like=_in_thirds(ct), label="Tumour")
+    assert _resampled_slices(path, ct) == list(range(2, 14))
+    np.testing.assert_array_equal(read_mask(path, like=ct, label="Tumour").values, labels == 1)
+
+
+def test_planes_that_are_not_stored_stay_empty_when_resampled(tmp_path, ct):
+    """A lesion on two slices with empty ones between them, which are not stored, must not grow into those."""
+    labels = np.zeros(ct.grid.shape, dtype=np.uint8)
+    labels[1, 3:6, 3:6] = labels[5, 3:6, 3:6] = 1
+    labels[3, 10:12, 2:4] = 2
+    path = _write(tmp_path / "seg.dcm", ct, labels, SegmentationTypeValues.BINARY)
+    assert len(pydicom.dcmread(path).PerFrameFunctionalGroupsSequence) == 3
+    _state_depth(path, SpacingBetweenSlices=ct.spacing_mm[2])
+    assert _resampled_slices(path, ct) == [2, 3, 4, 14, 15, 16]
+
+
+def test_one_plane_of_unknown_thickness_is_not_resampled(tmp_path, ct):
+    labels = np.zeros(ct.grid.shape, dtype=np.uint8)
+    labels[2, 3:6, 3:6] = 1
+    labels[3, 10:12, 2:4] = 2
+    path = _write(tmp_path / "seg.dcm", ct, labels, SegmentationTypeValues.BINARY)
+    _state_depth(path, SpacingBetweenSlices=ct.spacing_mm[2])
+    assert _resampled_slices(path, ct) == [5, 6, 7]
+    _state_depth(path)
+    np.testing.assert_array_equal(read_mask(path, like=ct, label="Tumour").values, labels == 1)
+    shifted = CTVolume(ct.values, Grid.from_spacing(ct.grid.shape, ct.spacing_mm, (*ct.grid.origin_mm[:2], ct.grid.origin_mm[2] + 1.0)))
+    with pytest.raises(GeometryError, match=r"state its thickness.*seg\.dcm.*like="):
+        read_mask(path, like=shifted, label="Tumour", resample=True)
