@@ -62,7 +62,7 @@ def run(step: Step, cases: Mapping[str, Any] | Iterable[Any], *, engine: Any = "
     -------
     DataFrame
         One row per case (or per row that the step returns; a case without any keeps one of empty cells), with ``case_id``, the step's columns,
-        ``error`` (None or a sentence) and ``seconds``.
+        ``error`` (None or a sentence) and ``seconds``. Rows of a FeatureTable have ``missing`` besides: "feature: reason" of their empty cells.
 
     Raises
     ------
@@ -164,7 +164,8 @@ def _write_parquet(frame: pd.DataFrame, path: Path) -> None:
 
 def _as_frame(value: Any) -> pd.DataFrame:
     if isinstance(value, FeatureTable):
-        return value.values.reset_index()
+        gaps = value.status.assign(text=value.status["feature"] + ": " + value.status["reason"]).groupby("row")["text"].agg("; ".join)
+        return value.values.assign(missing=gaps.reindex(value.values.index).astype(object)).reset_index()
     if isinstance(value, pd.DataFrame):
         return value.reset_index(drop=value.index.name is None)
     if isinstance(value, Mapping):

@@ -88,6 +88,9 @@ def run_patient(
     IdxError
         If an input cannot be used; the message names the file and the remedy.
     """
+    if landmarks is not None and prior is not None:
+        # Said before anything is measured; register_section would say it a minute later.
+        raise GeometryError(f"landmarks must be the only thing that places the slide; got a prior besides ('{landmarks}'). Leave one of them out.")
     seconds: dict[str, float] = {}
     with step("reading the CT", seconds):
         volume = io.read_ct(ct, series=series)

@@ -14,6 +14,7 @@ import pytest
 from idx import cohort
 from idx.errors import FormatError
 from idx.settings import current_settings, use_settings
+from idx.table import FeatureSpec, FeatureTable, Missing
 
 
 def measure(path):
@@ -71,6 +72,19 @@ def test_finished_cases_are_not_run_again_but_changed_and_failed_ones_are(cases,
     pd.testing.assert_series_equal(first.loc[first.case_id == "p1", "length"], second.loc[second.case_id == "p1", "length"])
     assert list(pd.read_parquet(out / "results.parquet")["case_id"]) == ["p1", "p2", "p3"]
     assert not list(out.rglob("*.part"))
+
+
+def test_empty_cells_of_a_feature_table_keep_their_reason():
+    specs = [FeatureSpec("a_mm", "mm", "One."), FeatureSpec("b", "1", "Two.")]
+
+    def step(value):
+        row = {"a_mm": Missing("constant") if value < 0 else value, "b": 1.0}
+        return FeatureTable.from_rows({"lesion": row}, specs, index_name="lesion")
+
+    result = cohort.run(step, {"p1": 2.0, "p2": -1.0}, engine="serial").set_index("case_id")
+    assert result["missing"].isna().tolist() == [True, False]
+    assert result.loc["p2", "missing"] == "a_mm: constant"
+    assert result["a_mm"].isna().tolist() == [False, True]
 
 
 def test_repeated_ids_and_unknown_engines_are_refused(cases):

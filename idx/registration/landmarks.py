@@ -115,7 +115,8 @@ def read_landmarks(path: PathLike) -> Landmarks:
         values = table[list(COLUMNS)].to_numpy(dtype=np.float64)
     except ValueError as error:
         raise FormatError(f"landmark coordinates must be numbers; got {error} ('{path}'). Correct the cell.") from error
-    names = tuple(table["name"]) if "name" in table.columns else ()
+    # A pair without a name gets its row's number, as in a file without names.
+    names = tuple(str(i + 1) if pd.isna(name) else name for i, name in enumerate(table["name"])) if "name" in table.columns else ()
     return Landmarks(values[:, :2], values[:, 2:], names, str(path))
 
 

@@ -71,19 +71,28 @@ def register_section(
     Returns
     -------
     Placement
-        ``verdict`` "placed" with ``transform`` and ``error_mm``, or "refused" with ``reasons``.
+        ``verdict`` "placed" with ``transform`` and ``error_mm``, or "refused" with ``reasons``. Landmarks are never refused for a large error,
+        which ``error_mm`` states; with three pairs nothing is left to judge it by and it is None.
 
     Raises
     ------
     GeometryError
-        If the landmarks do not fix a plane, or mask and CT lie on different grids.
+        If the landmarks do not fix a plane or come with a prior, maps or ``mirrored``, or mask and CT lie on different grids.
 
     Notes
     -----
     The search maximises ``dice + 0.5 (ncc_tissue + ncc_lesion + ncc_outside)`` over similarity transforms within the prior. It cannot follow a
     warped section; the error is that of the best plane's pose, judged by resampling the slide (see :mod:`idx.registration.quality`).
     """
+    if lesion is not None:
+        require_same_grid(ct, lesion.require_voxels())
     if landmarks is not None:
+        needless = [name for name, given in (("prior", prior), ("maps", maps), ("mirrored", mirrored)) if given is not None]
+        if needless:
+            raise GeometryError(
+                f"landmarks must be the only thing that places the slide; got {' and '.join(needless)} besides ({landmarks.where}). "
+                "Leave them out, or turn the landmarks into a prior with PosePrior.from_landmarks."
+            )
         return _by_landmarks(fit_landmarks(landmarks, source=slide.frame, target=ct.grid.frame), landmarks)
     if lesion is None:
         return _refused(
@@ -94,14 +103,13 @@ def register_section(
             "nothing is known of the plane: no prior was given, and outlines alone fit many planes alike. Pass prior=PosePrior.from_grossing_note('axial') "
             "(or 'coronal', 'sagittal'), or landmarks=."
         )
-    require_same_grid(ct, lesion.require_voxels())
     if min(ct.grid.shape) < 2:
         raise GeometryError(f"a CT must have at least two voxels along each axis to be cut by a plane; got {ct.grid.shape} (z, y, x). Read the whole series.")
     maps = maps if maps is not None else maps_of(slide)
     if maps.tissue.frame != slide.frame:
         raise GeometryError(f"maps must be of the slide that is placed; got maps in {maps.tissue.frame} for a slide in {slide.frame}. Outline this slide.")
     points = section_points(maps)
-    if points.area_mm2 < spacing_area(points):
+    if points.area_mm2 < _smallest_section_mm2(points):
         return _refused(
             f"the slide shows no lesion section ({points.lesion_source}). Outline the lesion on the slide and pass maps=SectionMaps(..., lesion=...)."
         )
@@ -131,7 +139,7 @@ def maps_of(slide: Slide, *, tissue: Contours | None = None, lesion: Contours | 
     return SectionMaps(tissue, lesion, values, image.origin_um, (image.spacing_um, image.spacing_um))
 
 
-def spacing_area(points: SectionPoints) -> float:
+def _smallest_section_mm2(points: SectionPoints) -> float:
     """Smallest area in mm2 that counts as a lesion section: four cells of the raster."""
     return 4 * points.spacing_mm**2
 

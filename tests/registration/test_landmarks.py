@@ -42,6 +42,11 @@ def test_damaged_file_is_named(tmp_path, text, message):
     assert "bad_pairs.csv" in str(caught.value)
 
 
+def test_pair_without_a_name_gets_its_number(tmp_path):
+    (tmp_path / "pairs.csv").write_text("name,slide_x_um,slide_y_um,ct_x_mm,ct_y_mm,ct_z_mm\nvessel,0,0,0,0,0\n,1000,0,1,0,0\n")
+    assert read_landmarks(tmp_path / "pairs.csv").names == ("vessel", "2")
+
+
 def test_missing_file_is_named(tmp_path):
     with pytest.raises(FormatError, match=r"gone\.csv"):
         read_landmarks(tmp_path / "gone.csv")

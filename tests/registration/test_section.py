@@ -124,3 +124,10 @@ def test_mask_of_another_grid_is_an_error(ball_cut, mirrored_cut):
     moved = replace(ball_cut.lesion.grid, affine=ball_cut.lesion.grid.affine + np.eye(4, k=3) * 5)
     with pytest.raises(GeometryError, match="grid"):
         place(ball_cut, lesion=replace(ball_cut.lesion, grid=moved))
+
+
+def test_landmarks_beside_a_prior_are_an_error_not_ignored(ball_cut):
+    slide_um = np.array([[12e3, 10e3], [26e3, 11e3], [19e3, 24e3]])
+    landmarks = Landmarks(slide_um, ball_cut.truth.apply(slide_um))
+    with pytest.raises(GeometryError, match=r"prior and mirrored.*from_landmarks"):
+        register_section(ball_cut.ct, ball_cut.slide, landmarks=landmarks, prior=ball_cut.prior, mirrored=True)
