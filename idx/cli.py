@@ -104,8 +104,9 @@ def run(
 ) -> None:
     """Measure one patient's CT lesion and slide, place the slide where landmarks or a grossing note are given, and write a report."""
     from idx.registration import PosePrior
-    from idx.workflow import run_patient, write_journey
+    from idx.workflow import result_folder, run_patient, write_journey
 
+    result_folder(out)  # before minutes of measuring
     prior = None if plane is None else PosePrior.from_grossing_note(plane)
     journey = run_patient(ct, mask, slide, label=label, series=series, mpp=mpp, landmarks=landmarks, tumour=tumour, prior=prior, case_id=case_id)
     path = write_journey(journey, out)

@@ -15,7 +15,7 @@ from idx.errors import GeometryError
 from idx.geometry import Transform
 from idx.slide import Contours
 from idx.testing import PairedPhantom
-from idx.workflow import Journey, run_patient, step, write_journey
+from idx.workflow import Journey, result_folder, run_patient, step, write_journey
 
 N_PATIENTS = 240
 """Patients of the synthetic cohort."""
@@ -74,7 +74,7 @@ def run_demo(out: PathLike, *, seed: int = 0) -> Summary:
     GeometryError
         If ``out`` holds a folder "patient" that no demo has made.
     """
-    folder = Path(out)
+    folder = result_folder(out)
     seconds: dict[str, float] = {}
     with step("making the phantom patient", seconds):
         phantom, files = write_patient(_fresh_folder(folder / "patient"), seed=seed)

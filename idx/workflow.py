@@ -14,7 +14,7 @@ from rich.console import Console
 from idx import histology, io, radiomics, registration, report
 from idx._typing import PathLike
 from idx.case import MANIFEST, Case, load_case
-from idx.errors import GeometryError
+from idx.errors import FormatError, GeometryError
 from idx.io.description import describe_file
 from idx.settings import current_settings
 
@@ -97,8 +97,9 @@ def run_patient(
     with step("reading the mask", seconds):
         lesion = io.read_mask(mask, like=volume, label=label).require_voxels()
     opened = io.open_slide(slide, mpp=mpp)
-    pairs = None if landmarks is None else registration.read_landmarks(landmarks)
     outline = None if tumour is None else io.read_contours(tumour, slide=opened)
+    # Landmarks place the slide at once, so a bad file of them costs no measuring.
+    placement = None if landmarks is None else registration.register_section(volume, opened, lesion=lesion, landmarks=registration.read_landmarks(landmarks))
     with step("radiomic features", seconds):
         radiomic = radiomics.extract(volume, lesion)
     with step("finding tissue", seconds):
@@ -107,6 +108,10 @@ def run_patient(
         nuclei = histology.find_nuclei(opened, within=tissue)
     with step("histology features", seconds):
         histologic = histology.extract(opened, nuclei, level="slide", within=tissue)
+    if prior is not None:
+        with step("placing the slide in the CT", seconds):
+            maps = registration.maps_of(opened, tissue=tissue, lesion=outline)
+            placement = registration.register_section(volume, opened, lesion=lesion, prior=prior, maps=maps)
     case = Case(
         case_id,
         volumes={"ct": volume},
@@ -114,15 +119,33 @@ def run_patient(
         slides={opened.name: opened},
         contours={"tissue": tissue, "nuclei": nuclei.contours} | ({} if outline is None else {"tumour": outline}),
         tables={"radiomics": radiomic, "histology": histologic},
-        notes=(CLASSICAL_NUCLEI,),
+        notes=(*_placement_notes(placement), CLASSICAL_NUCLEI),
     )
-    if pairs is None and prior is None:
-        return Journey(case.with_(notes=(NO_REGISTRATION, *case.notes)), nuclei, None, seconds)
-    with step("placing the slide in the CT", seconds):
-        maps = None if pairs is not None else registration.maps_of(opened, tissue=tissue, lesion=outline)
-        placement = registration.register_section(volume, opened, lesion=lesion, prior=prior, landmarks=pairs, maps=maps)
-    case = placement.add_to(case) if placement.is_placed else case.with_(notes=(f"The slide was not placed: {' '.join(placement.reasons)}", *case.notes))
+    if placement is not None and placement.is_placed:
+        case = placement.add_to(case)
     return Journey(case, nuclei, placement, seconds)
+
+
+def _placement_notes(placement: Placement | None) -> tuple[str, ...]:
+    """What a reader must know where the slide has no place in the CT."""
+    if placement is None:
+        return (NO_REGISTRATION,)
+    return () if placement.is_placed else (f"The slide was not placed: {' '.join(placement.reasons)}",)
+
+
+def result_folder(out: PathLike) -> Path:
+    """Make the folder for results, or say at once that it cannot be one.
+
+    Raises
+    ------
+    FormatError
+        If ``out`` is a file.
+    """
+    folder = Path(out)
+    if folder.exists() and not folder.is_dir():
+        raise FormatError(f"out must be a folder; got the file '{folder}'. Pass another --out.")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def write_journey(
@@ -149,13 +172,10 @@ def write_journey(
 
     Raises
     ------
-    GeometryError
+    FormatError
         If ``out`` is a file.
     """
-    folder = Path(out)
-    if folder.exists() and not folder.is_dir():
-        raise GeometryError(f"out must be a folder; got the file '{folder}'. Pass another --out.")
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = result_folder(out)
     with step("saving the case", journey.seconds):
         journey.case.save(folder / "case", overwrite=True)
     with step("writing the report", journey.seconds):

@@ -97,3 +97,18 @@ def _without_preamble(file):
     dataset.file_meta = FileMetaDataset()
     dataset.save_as(buffer, implicit_vr=False, little_endian=True, enforce_file_format=False)
     return buffer.getvalue().removeprefix(b"\0" * 128 + b"DICM")
+
+
+def test_an_out_that_is_a_file_is_refused_before_any_reading(tmp_path):
+    (tmp_path / "out").write_text("precious")
+    result = run_idx("run", "--ct", "nowhere", "--mask", "nowhere", "--slide", "nowhere", "--out", tmp_path / "out")
+    assert result.returncode == 1
+    assert "--out" in result.stderr
+    assert (tmp_path / "out").read_text() == "precious"
+
+
+def test_landmarks_and_a_grossing_note_together_are_refused(tmp_path):
+    result = run_idx("run", "--ct", "x", "--mask", "x", "--slide", "x", "--landmarks", "pairs.csv", "--plane", "axial", "--out", tmp_path / "out")
+    assert result.returncode == 1
+    assert "pairs.csv" in result.stderr
+    assert "Leave one of them out" in result.stderr
