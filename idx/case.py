@@ -136,7 +136,7 @@ class Case:
         from idx.io.folders import write_folder
 
         def fill(parts: Path) -> dict[str, Any]:
-            return _to_manifest(self, parts, Path(path).absolute())
+            return _to_manifest(self, parts, Path(path).expanduser().absolute())
 
         write_folder(path, fill, manifest_name=MANIFEST, overwrite=overwrite)
 
@@ -201,7 +201,7 @@ def load_case(path: PathLike, *, sources: PathLike | None = None, verify: bool =
     from idx.io.folders import read_manifest
     from idx.io.references import SourceFinder
 
-    folder = Path(path).absolute()
+    folder = Path(path).expanduser().absolute()
     manifest = read_manifest(folder, manifest_name=MANIFEST, kind="idx case", version=SCHEMA_VERSION, verify=verify)
     finder = SourceFinder(folder, None if sources is None else Path(sources).absolute(), verify)
     try:

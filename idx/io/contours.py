@@ -49,7 +49,7 @@ def read_contours(path: PathLike, *, slide: Slide | None = None, mpp: float | Pa
     --------
     >>> outlines = idx.read_contours("A12.geojson", slide=slide)  # doctest: +SKIP
     """
-    file = Path(path).absolute()
+    file = Path(path).expanduser().absolute()
     if not file.is_file():
         raise FormatError(f"contours must be in a file; got none ({file}). Check the path.")
     scale = _scale(slide, mpp, file)
@@ -118,4 +118,4 @@ def write_geojson(contours: Contours, path: PathLike, *, slide: Slide, object_ty
         raise FormatError(f"contours must lie in the slide's frame {slide.frame}; got {contours.frame} ({path}). Pass the slide they were measured on.")
     from idx.io.contours_geojson import write
 
-    write(contours, Path(path), slide=slide, object_type=object_type)
+    write(contours, Path(path).expanduser(), slide=slide, object_type=object_type)

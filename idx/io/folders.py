@@ -54,7 +54,7 @@ def write_folder(path: PathLike, fill: Callable[[Path], Manifest], *, manifest_n
     FormatError
         If something is there that may not be replaced, or the manifest holds a value that JSON does not know.
     """
-    folder = Path(path).absolute()
+    folder = Path(path).expanduser().absolute()
     replaces = (folder / manifest_name).is_file()
     if replaces and not overwrite:
         raise FormatError(f"folder must be new; got '{folder}', which holds a {manifest_name}. Pass overwrite=True to replace it, or choose another path.")
@@ -98,7 +98,7 @@ def read_manifest(path: PathLike, *, manifest_name: str, kind: str, version: int
     FormatError
         If the manifest is absent, damaged, of another kind or of a newer version, or a part is missing or changed.
     """
-    folder = Path(path).absolute()
+    folder = Path(path).expanduser().absolute()
     file = folder / manifest_name
     if not file.is_file():
         raise FormatError(f"a {kind} must be a folder with a {manifest_name}; got none at '{folder}'. Check the path.")

@@ -51,7 +51,7 @@ def read_mask(path: PathLike, *, like: Volume, label: str | int | None = None, r
     --------
     >>> lesion = idx.read_mask("rtstruct.dcm", like=ct, label="GTV-1")  # doctest: +SKIP
     """
-    file = Path(path)
+    file = Path(path).expanduser()
     if not file.exists():
         raise FormatError(f"mask must be an existing file or folder; got nothing at '{file}'. Check the path.")
     if file.is_file():

@@ -69,7 +69,7 @@ def open_slide(path: PathLike, *, mpp: float | Pair | None = None, backend: Back
     >>> slide.read_region(0, 0, width_px=256, height_px=256).shape  # doctest: +SKIP
     (256, 256, 3)
     """
-    file = Path(path).absolute()
+    file = Path(path).expanduser().absolute()
     if not file.exists():
         raise FormatError(f"slide must exist; got no file or folder ({file}). Check the path.")
     route = backend or _choose(file)

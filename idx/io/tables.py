@@ -151,7 +151,7 @@ def _write(table: pa.Table, record: Mapping[str, Any], path: PathLike) -> None:
 
 
 def _read(path: PathLike, kind: str) -> tuple[pa.Table, dict[str, Any]]:
-    file = Path(path)
+    file = Path(path).expanduser()
     try:
         table = pq.read_table(file)
     except (OSError, pa.ArrowException) as error:

@@ -70,7 +70,7 @@ def write_itk(transform: Transform, path: PathLike) -> None:
     """
     import SimpleITK as sitk  # noqa: N813 - the name that its documentation uses
 
-    file = Path(path)
+    file = Path(path).expanduser()
     if file.suffix.lower() not in SUFFIXES:
         raise FormatError(f"an ITK transform file must end in {', '.join(SUFFIXES)}; got '{file}'. Choose one of these.")
     steps = transform.steps if isinstance(transform, SequenceTransform) else (transform,)
@@ -161,7 +161,7 @@ def read_itk(path: PathLike, *, source: Frame, target: Frame) -> Transform:
     """
     import SimpleITK as sitk  # noqa: N813 - the name that its documentation uses
 
-    file = Path(path)
+    file = Path(path).expanduser()
     try:
         stored = sitk.ReadTransform(str(file))
     except RuntimeError as error:

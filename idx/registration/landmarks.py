@@ -100,7 +100,8 @@ def read_landmarks(path: PathLike) -> Landmarks:
     """
     import pandas as pd
 
-    if not Path(path).is_file():
+    path = Path(path).expanduser()
+    if not path.is_file():
         raise FormatError(f"landmarks must be a CSV file; got nothing at '{path}'. Give the file that write_landmarks or your viewer saved.")
     try:
         table = pd.read_csv(path, dtype={"name": str}, float_precision="round_trip")

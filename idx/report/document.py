@@ -75,7 +75,7 @@ def write_case_report(
     The file makes no network request and holds no script. Absolute paths are cut to their last part and DICOM identifiers are left out,
     but free text (notes, labels, file names) is shown as it is given: do not put identities there.
     """
-    target = Path(path)
+    target = Path(path).expanduser()
     if not target.parent.is_dir():
         raise FormatError(f"report must be written into an existing folder; got '{target.parent}'. Create it first.")
     if not set(truth or {}) <= TRUTHS:
