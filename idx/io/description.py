@@ -13,8 +13,6 @@ from idx.io.volumes import image_kind, read_ct, read_volume
 
 Facts = list[tuple[str, object]]
 CONTOUR_SUFFIXES = (".geojson", ".json", ".xml")
-WSI_CLASS = "1.2.840.10008.5.1.4.1.1.77.1.6"
-ANNOTATION_CLASS = "1.2.840.10008.5.1.4.1.1.91.1"
 
 
 def describe_file(path: PathLike) -> Facts:
@@ -64,10 +62,13 @@ def _dicom(place: Path, first: Path) -> Facts:
     """Facts of a DICOM file or folder, by the class of its (first) object."""
     import pydicom
 
+    from idx.io.contours_dicom import ANNOTATION_CLASS
+    from idx.io.slides_dicom import WHOLE_SLIDE_CLASS
+
     # force: image_kind has told DICOM by its content, and files without preamble are read elsewhere too.
     header = pydicom.dcmread(first, stop_before_pixels=True, force=True)
     modality, sop_class = str(header.get("Modality", "unknown")), str(header.get("SOPClassUID", ""))
-    if sop_class == WSI_CLASS:
+    if sop_class == WHOLE_SLIDE_CLASS:
         return _slide(place)
     if sop_class == ANNOTATION_CLASS:
         groups = [f"{g.AnnotationGroupLabel} ({int(g.NumberOfAnnotations):,})" for g in header.AnnotationGroupSequence]

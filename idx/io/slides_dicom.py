@@ -70,8 +70,8 @@ class DicomIndex:
     icc_profile: bytes | None
 
 
-def is_dicom(path: Path) -> bool:
-    """Whether a file carries the DICOM preamble."""
+def has_preamble(path: Path) -> bool:
+    """Whether a file carries the DICOM preamble, as every whole-slide instance does (files without one are older than the class)."""
     with path.open("rb") as stream:
         return stream.read(132)[128:] == b"DICM"
 
@@ -80,7 +80,7 @@ def whole_slide_files(folder: Path) -> dict[str, list[Path]]:
     """Whole-slide instances of a folder by SeriesInstanceUID; other files are passed over."""
     series: dict[str, list[Path]] = {}
     for path in sorted(p for p in folder.iterdir() if p.is_file()):
-        if is_dicom(path):
+        if has_preamble(path):
             header = _read_header(path, tags=_PEEK_TAGS)
             if header.get("SOPClassUID") == WHOLE_SLIDE_CLASS:
                 series.setdefault(str(header.SeriesInstanceUID), []).append(path)
