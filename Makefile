@@ -47,6 +47,8 @@ notebooks: $(READY)
 
 bench: $(READY)
 	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	@echo "== benchmarks/radiomics.py"
+	@if [ -n "$$IDX_REAL_DATA" ]; then $(BIN)/python benchmarks/radiomics.py; else echo "IDX_REAL_DATA names no folder of images: not run"; fi
 
 # tiatoolbox caps some thirty packages and needs a torch of its own, so it lives in its own environment.
 TIA := .venv-tiatoolbox

@@ -7,6 +7,7 @@ import os
 import queue
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -59,12 +60,13 @@ class Worker:
     ) -> None:
         self.name = name
         self._timeout_s = timeout_s
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the process)
         self._lines: queue.Queue[str | None] = queue.Queue()
         self._process = subprocess.Popen(
             [str(python), str(HERE / f"serve_{name}.py"), *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=self._said,
             text=True,
             env=os.environ | dict.fromkeys(THREAD_VARIABLES, str(threads)) | dict(environment or {}),
             preexec_fn=(lambda: _limit(threads, memory_gib)) if sys.platform == "linux" else None,
@@ -94,11 +96,15 @@ class Worker:
         except BrokenPipeError:
             line = None
         if line is None:
-            raise PeerFailure(f"{self.name} must stay alive; its process ended with status {self._process.wait()}")
+            raise PeerFailure(f"{self.name} must stay alive; its process ended with status {self._process.wait()}: {self._last_words()}")
         answer = json.loads(line)
         if "error" in answer:
             raise PeerFailure(f"{self.name} raised {answer['error']}")
         return answer
+
+    def _last_words(self) -> str:
+        self._said.seek(0)
+        return self._said.read().decode(errors="replace").strip().rpartition("\n")[2]
 
     @property
     def alive(self) -> bool:
@@ -120,6 +126,7 @@ class Worker:
         else:
             self._process.stdin.close()
         self._process.wait()
+        self._said.close()
 
     def __enter__(self) -> Self:
         return self

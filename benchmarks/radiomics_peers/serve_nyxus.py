@@ -24,8 +24,7 @@ class Nyxus(Peer):
     """Nyxus in 3-D, from files."""
 
     includes = (
-        f"Nyxus3D.featurize_files: it reads image and mask from their files on every call; whole families; {GREY_LEVELS} grey levels instead of a bin width; "
-        "its diameters are left out, for it has none in 3-D"
+        f"Nyxus3D.featurize_files: it reads image and mask from their files on every call; whole families; {GREY_LEVELS} grey levels instead of a bin width"
     )
 
     def load(self, image: str, mask: str, quantity: str) -> object:
