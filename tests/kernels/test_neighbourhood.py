@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from idx.kernels.neighbourhood import LocalSums, ball_footprint
+from idx.kernels.neighbourhood import Neighbourhoods, ball_footprint, cube_footprint, in_threads
 
 
 def test_footprint_is_a_ball_in_mm():
@@ -18,13 +18,43 @@ def test_a_radius_below_the_spacing_is_the_voxel_itself():
     assert ball_footprint(0.4, (1.0, 1.0, 1.0)).tolist() == [[[True]]]
 
 
-@pytest.mark.parametrize("shape", [(5, 6, 7), (1, 4, 9), (2, 2, 2)])
-def test_sums_equal_a_direct_loop(shape):
-    values = np.random.default_rng(4).normal(size=shape)
-    footprint = ball_footprint(2.3, (1.0, 0.8, 1.1))
-    reach = [n // 2 for n in footprint.shape]
-    padded = np.pad(values, [(r, r) for r in reach])
-    direct = np.zeros(shape)
-    for offset in np.argwhere(footprint):
-        direct += padded[tuple(slice(o, o + n) for o, n in zip(offset, shape, strict=True))]
-    np.testing.assert_allclose(LocalSums(shape, footprint)(values), direct, atol=1e-12)
+def test_a_footprint_reaches_no_farther_than_the_array():
+    assert ball_footprint(1e6, (1.0, 1.0, 1.0), within=(1, 3, 4)).shape == (1, 5, 7)
+    assert cube_footprint(2, within=(1, 9, 9)).shape == (1, 5, 5)
+
+
+def test_members_are_found_by_flat_steps():
+    region = np.random.default_rng(3).random((3, 5, 4)) < 0.5
+    near = Neighbourhoods.of(region, ball_footprint(2.3, (1.0, 0.8, 1.1)))
+    number = np.arange(1, region.sum() + 1)
+    placed = near.place(number, 0, np.int64)
+    points = np.argwhere(region) * (1.1, 0.8, 1.0)
+    for voxel, position in enumerate(near.positions):
+        found = placed[position + near.steps]
+        close = np.linalg.norm(points - points[voxel], axis=1) <= 2.3
+        assert sorted(found[found > 0]) == number[close].tolist()
+
+
+def test_a_direction_has_at_most_18_pairs_in_a_cube_of_27():
+    near = Neighbourhoods.of(np.ones((1, 1, 1), dtype=bool), cube_footprint(1))
+    pairs, starts = near.pairs(np.array([(0, 0, 1), (1, -1, 0), (1, 1, 1)]))
+    assert np.diff(starts).tolist() == [18, 12, 8]
+    step = near.members[pairs[:, 1]] - near.members[pairs[:, 0]]
+    np.testing.assert_array_equal(step, np.repeat([(0, 0, 1), (1, -1, 0), (1, 1, 1)], [18, 12, 8], axis=0))
+
+
+@pytest.mark.parametrize(("n_voxels", "workers", "n_calls"), [(1, 4, 1), (1023, 4, 1), (1024, 4, 2), (100_000, 1, 1), (100_000, 3, 12)])
+def test_threads_cover_the_voxels_once(n_voxels, workers, n_calls):
+    ranges = []
+    in_threads(lambda start, stop: ranges.append((start, stop)), n_voxels, workers)
+    ranges.sort()
+    assert len(ranges) == n_calls
+    assert [ranges[0][0], *(stop for _, stop in ranges)] == [*(start for start, _ in ranges), n_voxels]
+
+
+def test_an_error_in_a_thread_is_raised():
+    def fail(start, stop):
+        raise ValueError("planted")
+
+    with pytest.raises(ValueError, match="planted"):
+        in_threads(fail, 10_000, 2)
