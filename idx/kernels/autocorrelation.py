@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.fft import dctn, next_fast_len, rfftn
+from numba import njit
+from scipy.fft import dctn, fft, next_fast_len, rfft
 
-from idx._typing import BoolArray, FloatArray, Triple
+from idx._typing import Array, BoolArray, FloatArray, IntArray, Triple
+
+CHUNK_BYTES = 1 << 26
+"""Size of the piece of a spectrum that is transformed along z at a time."""
 
 
 def _even_fast_len(n: int) -> int:
@@ -13,8 +17,8 @@ def _even_fast_len(n: int) -> int:
     return 2 * int(next_fast_len((n + 1) // 2, real=True))
 
 
-def _weight_spectrum(shape: list[int], spacing_mm: Triple) -> FloatArray:
-    """Spectrum of the weights 1 / distance in mm (0 for lag 0) of a periodic array, laid out as :func:`scipy.fft.rfftn` does.
+def _weight_octant(shape: list[int], spacing_mm: Triple) -> FloatArray:
+    """Spectrum of the weights 1 / distance in mm (0 for lag 0) of a periodic array, for frequencies up to the middle of each axis.
 
     The weights are even along every axis, so that an octant of them and a cosine transform hold everything.
     """
@@ -22,9 +26,12 @@ def _weight_spectrum(shape: list[int], spacing_mm: Triple) -> FloatArray:
     for axis, (n, mm) in enumerate(zip(squared.shape, spacing_mm[::-1], strict=True)):
         squared += ((np.arange(n) * mm) ** 2).reshape([-1 if a == axis else 1 for a in range(3)])
     squared[0, 0, 0] = np.inf
-    octant = dctn(1.0 / np.sqrt(squared), type=1)
-    z, y = (np.minimum(np.arange(n), n - np.arange(n)) for n in shape[:2])
-    return np.asarray(octant[z][:, y])
+    return np.asarray(dctn(1.0 / np.sqrt(squared), type=1))
+
+
+def _slice_spectra(values: FloatArray, shape: list[int]) -> Array:
+    """Transform along x and y of an array that is padded with zeros there: rows of zeros are never transformed."""
+    return np.asarray(fft(rfft(values, shape[2], axis=2), shape[1], axis=1, overwrite_x=True))
 
 
 def moran_geary(values: FloatArray, mask: BoolArray, spacing_mm: Triple) -> tuple[float, float]:
@@ -46,18 +53,38 @@ def moran_geary(values: FloatArray, mask: BoolArray, spacing_mm: Triple) -> tupl
     """
     n = np.count_nonzero(mask)
     deviation = np.where(mask, values - values[mask].mean(), 0.0)
+    square = deviation**2
+    variation = float(square.sum())
     shape = [_even_fast_len(2 * size - 1) for size in mask.shape]
+    weight = _weight_octant(shape, spacing_mm)
     # A real transform stores half of the spectrum: every column but the first and the last stands for two.
-    twice = np.full(shape[-1] // 2 + 1, 2.0)
+    twice = np.full(shape[2] // 2 + 1, 2.0)
     twice[[0, -1]] = 1.0
-    weight = _weight_spectrum(shape, spacing_mm) * (twice / np.prod(shape))
-    region, linear, square = (rfftn(part, shape) for part in (mask.astype(np.float64), deviation, deviation**2))
+    weight *= twice / np.prod(shape)
+    z, y = (np.minimum(np.arange(n), n - np.arange(n)) for n in shape[:2])
+    spectra = [_slice_spectra(part, shape) for part in (mask.astype(np.float64), deviation, square)]
+    sums = np.zeros(3)
+    step = max(1, CHUNK_BYTES // (16 * shape[0] * len(twice)))
+    for start in range(0, shape[1], step):
+        columns = slice(start, start + step)
+        region, linear, squared = (fft(part[:, columns], shape[0], axis=0) for part in spectra)
+        sums += _weighted(weight, z, y[columns], region, linear, squared)
+    pairs, products, crossed = (float(total) for total in sums)
+    return n / pairs * products / variation, (n - 1) / pairs * (crossed - products) / variation
 
-    def paired(a: FloatArray, b: FloatArray) -> float:
-        return float(np.sum(weight * (a.real * b.real + a.imag * b.imag)))
 
-    total = paired(region, region)
-    variation = float(np.sum(deviation**2))
-    products = paired(linear, linear)
-    squared_differences = 2.0 * (paired(square, region) - products)
-    return n / total * products / variation, (n - 1) / (2.0 * total) * squared_differences / variation
+@njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
+def _weighted(weight: FloatArray, z: IntArray, y: IntArray, region: Array, linear: Array, squared: Array) -> FloatArray:
+    """Weighted sums over frequencies of |region|^2, |linear|^2 and of region times squared; summing in another order changes the last digits only."""
+    sums = np.zeros(3)
+    for i in range(len(z)):
+        for j in range(len(y)):
+            lag = weight[z[i], y[j]]
+            pairs, products, crossed = 0.0, 0.0, 0.0
+            for k in range(len(lag)):
+                r, a, s = region[i, j, k], linear[i, j, k], squared[i, j, k]
+                pairs += lag[k] * (r.real * r.real + r.imag * r.imag)
+                products += lag[k] * (a.real * a.real + a.imag * a.imag)
+                crossed += lag[k] * (r.real * s.real + r.imag * s.imag)
+            sums += np.array([pairs, products, crossed])
+    return sums

@@ -55,7 +55,11 @@ def interpolate_linear(values: Array, positions: tuple[FloatArray, FloatArray, F
     -------
     array (len z, len y, len x), float64
     """
-    result = np.asarray(values, dtype=np.float64)
+    start = [min(max(0, int(np.floor(p.min()))), n - 1) for p, n in zip(positions, values.shape, strict=True)]
+    near = tuple(slice(first, max(int(np.ceil(p.max())), first) + 2) for first, p in zip(start, positions, strict=True))
+    # Only what is touched becomes float64: a mask is mostly far from its lesion.
+    result = np.asarray(values[near], dtype=np.float64)
+    positions = tuple(p - first for p, first in zip(positions, start, strict=True))
     for axis, position in enumerate(positions):
         last = result.shape[axis] - 1
         inside = np.clip(position, 0.0, last)
@@ -63,6 +67,25 @@ def interpolate_linear(values: Array, positions: tuple[FloatArray, FloatArray, F
         weight = (inside - low).reshape([-1 if a == axis else 1 for a in range(3)])
         result = result.take(low, axis) * (1.0 - weight) + result.take(np.minimum(low + 1, last), axis) * weight
     return result
+
+
+def interpolate_nearest(values: Array, positions: tuple[FloatArray, FloatArray, FloatArray]) -> FloatArray:
+    """Take the nearest sample (of two, the later one) at the product of three axes of positions; outside, the one at the border.
+
+    Parameters
+    ----------
+    values : array (z, y, x)
+    positions : three arrays
+        Fractional indices along z, y and x.
+
+    Returns
+    -------
+    array (len z, len y, len x), float64
+    """
+    result = np.asarray(values)
+    for axis, position in enumerate(positions):
+        result = result.take(np.clip(np.floor(position + 0.5).astype(np.int64), 0, result.shape[axis] - 1), axis)
+    return np.asarray(result, dtype=np.float64)
 
 
 def interpolate_cubic(values: Array, positions: tuple[FloatArray, FloatArray, FloatArray]) -> FloatArray:

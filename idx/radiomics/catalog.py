@@ -46,7 +46,7 @@ class Definition:
         IBSI code.
     unit : str
         "1", "mm", "mm2", "mm3", "1/mm", or one of "{q}", "{q}2", "{q} mm3" where {q} stands for the unit of the intensities; "{ivh}" for
-        intensities of the intensity-volume histogram, which are bin numbers where that has a fixed number of bins.
+        the intensities of the intensity-volume histogram.
     section : str
         Section of the IBSI reference manual that prints the formula.
     ibsi_name : str

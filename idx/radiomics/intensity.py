@@ -1,52 +1,65 @@
-"""Intensity statistics (IBSI UHIW) and intensity histogram (IBSI ZVCW) of a region."""
+"""Intensity statistics (IBSI UHIW), intensity histogram (ZVCW) and intensity-volume histogram (P88C) of a region."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from idx._typing import FloatArray, IntArray
+from idx.kernels.discretise import fixed_bin_number, fixed_bin_size
 from idx.table import Missing
 
 Features = dict[str, float | Missing]
 _ADJECTIVES = ("mean", "median", "minimum", "maximum")
+PERCENTILES = (10, 25, 50, 75, 90)
+ARBITRARY_BINS = 1000
+"""Bins of the intensity-volume histogram of an image whose intensities have no unit, as IBSI recommends."""
+_FRACTIONS = (0.1, 0.9)
 
 
 def _ratio(numerator: float, denominator: float, reason: str) -> float | Missing:
     return Missing(reason) if denominator == 0 else float(numerator / denominator)
 
 
-def _moments(x: FloatArray) -> tuple[float, float, float | Missing, float | Missing]:
-    """Mean, population variance, skewness and excess kurtosis."""
-    mean = float(x.mean())
-    if x.min() == x.max():
-        return mean, 0.0, Missing("constant"), Missing("constant")
+def _describe(x: FloatArray, weight: FloatArray | float, percentiles: FloatArray) -> Features:
+    """Measures that statistics and histogram share, of values (n,) that occur with some weights; of single values the weight is 1 / n."""
+
+    def mean_of(values: FloatArray) -> float:
+        return float(values.sum() * weight) if isinstance(weight, float) else float(values @ weight)
+
+    p10, p25, median, p75, p90 = (float(p) for p in percentiles)
+    low, high, mean = float(x.min()), float(x.max()), mean_of(x)
     deviation = x - mean
     square = deviation**2
-    variance = float(square.mean())
-    skewness = float((square * deviation).mean()) / variance**1.5
-    return mean, variance, skewness, float((square * square).mean()) / variance**2 - 3.0
-
-
-def _dispersion(x: FloatArray, mean: float, variance: float) -> dict[str, float | Missing]:
-    """Return the measures of position and spread that statistics and histogram share."""
-    p10, p25, median, p75, p90 = (float(p) for p in np.percentile(x, (10, 25, 50, 75, 90)))
-    robust = x[(x >= p10) & (x <= p90)]
-    # A region of two voxels keeps none between its interpolated percentiles.
-    robust_deviation: float | Missing = float(np.abs(robust - robust.mean()).mean()) if robust.size else Missing("too_few_voxels")
+    variance = 0.0 if low == high else mean_of(square)
+    skewness: float | Missing = Missing("constant") if low == high else mean_of(square * deviation) / variance**1.5
+    kurtosis: float | Missing = Missing("constant") if low == high else mean_of(square * square) / variance**2 - 3.0
     return {
+        "mean": low if low == high else mean,
+        "variance": variance,
+        "skewness": skewness,
+        "kurtosis": kurtosis,
         "median": median,
-        "minimum": float(x.min()),
+        "minimum": low,
         "p10": p10,
         "p90": p90,
-        "maximum": float(x.max()),
+        "maximum": high,
         "interquartile_range": p75 - p25,
-        "range": float(x.max() - x.min()),
-        "mean_absolute_deviation": float(np.abs(x - mean).mean()),
-        "robust_mean_absolute_deviation": robust_deviation,
-        "median_absolute_deviation": float(np.abs(x - median).mean()),
+        "range": high - low,
+        "mean_absolute_deviation": mean_of(np.abs(deviation)),
+        "robust_mean_absolute_deviation": _robust_deviation(x, weight, p10, p90),
+        "median_absolute_deviation": mean_of(np.abs(x - median)),
         "coefficient_of_variation": _ratio(variance**0.5, mean, "zero_mean"),
         "quartile_coefficient_of_dispersion": _ratio(p75 - p25, p75 + p25, "zero_denominator"),
     }
+
+
+def _robust_deviation(x: FloatArray, weight: FloatArray | float, low: float, high: float) -> float | Missing:
+    kept = (x >= low) & (x <= high)
+    if not kept.any():  # a region of two voxels keeps none between its interpolated percentiles
+        return Missing("too_few_voxels")
+    robust = x[kept]
+    share = np.full(len(robust), 1.0 / len(robust)) if isinstance(weight, float) else weight[kept] / weight[kept].sum()
+    return float(np.abs(robust - robust @ share) @ share)
 
 
 def intensity_statistics(intensities: FloatArray) -> Features:
@@ -63,10 +76,8 @@ def intensity_statistics(intensities: FloatArray) -> Features:
         Value or :class:`~idx.table.Missing` for every key of the catalogue's family "intensity".
     """
     x = np.asarray(intensities, dtype=np.float64)
-    mean, variance, skewness, kurtosis = _moments(x)
-    energy = float(np.sum(x**2))
-    features: Features = {"mean": mean, "variance": variance, "skewness": skewness, "kurtosis": kurtosis}
-    features |= _dispersion(x, mean, variance)
+    energy = float(x @ x)
+    features = _describe(x, 1.0 / x.size, np.percentile(x, PERCENTILES))
     features |= {"energy": energy, "root_mean_square": float((energy / x.size) ** 0.5)}
     return {f"{name}_intensity" if name in _ADJECTIVES else f"intensity_{name}": value for name, value in features.items()}
 
@@ -86,13 +97,12 @@ def intensity_histogram(levels: IntArray, n_levels: int) -> Features:
     dict
         Value or :class:`~idx.table.Missing` for every key of the catalogue's family "histogram".
     """
-    x = np.asarray(levels, dtype=np.float64)
-    mean, variance, skewness, kurtosis = _moments(x)
     counts = np.bincount(levels, minlength=n_levels + 1)[1:].astype(np.float64)
-    share = counts[counts > 0] / x.size
+    present = np.flatnonzero(counts)
+    level, share = present + 1.0, counts[present] / len(levels)
+    features = _describe(level, share, _percentiles_of_counts(level, counts[present]))
+    mean = float(level @ share)
     most = np.flatnonzero(counts == counts.max()) + 1
-    features: Features = {"mean": mean, "variance": variance, "skewness": skewness, "kurtosis": kurtosis}
-    features |= _dispersion(x, mean, variance)
     features |= {
         # Of several equally frequent levels the one nearest to the mean counts (IBSI AMMC).
         "mode": float(most[np.argmin(np.abs(most - mean))]),
@@ -103,6 +113,14 @@ def intensity_histogram(levels: IntArray, n_levels: int) -> Features:
     return {f"histogram_{name}": value for name, value in features.items()}
 
 
+def _percentiles_of_counts(values: FloatArray, counts: FloatArray) -> FloatArray:
+    """Percentiles as numpy interpolates them linearly, from ascending values and how often each occurs."""
+    until = np.cumsum(counts)
+    place = np.array(PERCENTILES) / 100.0 * (until[-1] - 1.0)
+    below, above = (values[np.searchsorted(until, rank, side="right")] for rank in (np.floor(place), np.ceil(place)))
+    return np.asarray(below + (above - below) * (place - np.floor(place)))
+
+
 def _histogram_gradient(counts: FloatArray) -> Features:
     names = ("maximum_gradient", "maximum_gradient_level", "minimum_gradient", "minimum_gradient_level")
     if counts.size < 2:
@@ -110,3 +128,55 @@ def _histogram_gradient(counts: FloatArray) -> Features:
     gradient = np.gradient(counts)
     steepest, lowest = int(np.argmax(gradient)), int(np.argmin(gradient))
     return dict(zip(names, (float(gradient[steepest]), steepest + 1.0, float(gradient[lowest]), lowest + 1.0), strict=True))
+
+
+def intensity_volume_histogram(
+    intensities: FloatArray, *, limits: tuple[float, float] | None = None, bin_size: float | None = None, n_bins: int | None = None
+) -> Features:
+    """Measure the 7 features of the intensity-volume histogram (IBSI P88C).
+
+    Parameters
+    ----------
+    intensities : array (n,)
+        Intensities of the region's voxels, at least one.
+    limits : tuple of float or None
+        Range of re-segmentation, which bins of fixed size fill; None takes the range of the intensities.
+    bin_size : float or None
+        Width of a bin; its centre stands for its intensities.
+    n_bins : int or None
+        Number of bins instead, whose numbers stand for the intensities. None for both takes the intensities as they are, in steps of one unit.
+
+    Returns
+    -------
+    dict
+        Value or :class:`~idx.table.Missing` for every key of the catalogue's family "ivh".
+    """
+    values, steps = _ivh_steps(np.asarray(intensities, dtype=np.float64), limits, bin_size, n_bins)
+    ordered = np.sort(values)
+    # A relative slack keeps bin centres that differ in their last digit together.
+    volume = 1.0 - np.searchsorted(ordered, steps * (1.0 - np.sign(steps) * 1e-12), side="left") / len(ordered)
+    names = [f"ivh_{what}_fraction_{percent}" for what in ("volume_at_intensity", "intensity_at_volume") for percent in (10, 90)]
+    if len(steps) == 1:
+        return dict.fromkeys([*names, "ivh_volume_fraction_difference", "ivh_intensity_difference", "ivh_area_under_curve"], Missing("constant"))
+    fraction = (steps - steps[0]) / (steps[-1] - steps[0])
+    v10, v90 = (float(volume[np.argmax(fraction >= x - 1e-12)]) for x in _FRACTIONS)
+    i10, i90 = (float(steps[np.argmax(volume <= x)]) if (volume <= x).any() else float(2 * steps[-1] - steps[-2]) for x in _FRACTIONS)
+    area = float(np.trapezoid(volume, fraction))
+    return dict(zip(names, (v10, v90, i10, i90), strict=True)) | {
+        "ivh_volume_fraction_difference": v10 - v90,
+        "ivh_intensity_difference": i10 - i90,
+        "ivh_area_under_curve": area,
+    }
+
+
+def _ivh_steps(x: FloatArray, limits: tuple[float, float] | None, bin_size: float | None, n_bins: int | None) -> tuple[FloatArray, FloatArray]:
+    """Discretised intensities and the steps of the histogram."""
+    if n_bins is not None:
+        return fixed_bin_number(x, n_bins=n_bins).astype(np.float64), np.arange(1.0, n_bins + 1.0)
+    low, high = (float(x.min()), float(x.max())) if limits is None else limits
+    if bin_size is not None:
+        levels = fixed_bin_size(x, width=bin_size, origin=low)
+        n_steps = max(int(np.ceil((high - low) / bin_size)), int(levels.max()))
+        return low + (levels - 0.5) * bin_size, low + (np.arange(1, n_steps + 1) - 0.5) * bin_size
+    low, high = float(x.min()), float(x.max())
+    return x, low + np.arange(int(np.floor(high - low)) + 1)

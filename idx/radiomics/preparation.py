@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from idx._typing import BoolArray, FloatArray, IntArray, Triple
-from idx.errors import FormatError, GeometryError, UnitError
+from idx.errors import GeometryError, UnitError
 from idx.geometry.grids import Grid
 from idx.kernels.discretise import fixed_bin_number, fixed_bin_size
-from idx.kernels.resample import centred_positions, interpolate_cubic, interpolate_linear
-from idx.provenance import Setting
+from idx.kernels.resample import centred_positions, interpolate_cubic, interpolate_linear, interpolate_nearest
+from idx.radiomics.settings import MAX_LEVELS, RadiomicsSettings
 from idx.volume import Mask, Volume, require_same_grid
 
 MASK_THRESHOLD = 0.5 - 1e-9
@@ -20,79 +21,10 @@ TIE_DIGITS = 6
 """Digits of an interpolated HU that are trusted: a spacing of 2.9999999999998 mm in a header must not decide which way 40.5 HU is rounded."""
 ORTHOGONAL_TOLERANCE = 1e-4
 """Largest cosine between two image axes that still counts as a right angle (0.006 degrees)."""
-DEFAULT_BIN_SIZE_HU = 25.0
-AIR_HU = -1000.0
-"""Lower edge of grey level 1 on CT where no intensity range is given."""
-_INTERPOLATORS = {"linear": interpolate_linear, "cubic": interpolate_cubic}
-MAX_LEVELS = 1024
-"""More grey levels than this are a mistaken bin size: 13 co-occurrence matrices would need over 100 MB."""
+_INTERPOLATORS = {"linear": interpolate_linear, "cubic": interpolate_cubic, "nearest": interpolate_nearest}
 
-
-@dataclass(frozen=True)
-class Preparation:
-    """Settings of the steps before a feature is measured.
-
-    Parameters
-    ----------
-    spacing_mm : tuple of float or None
-        Spacing (x, y, z) in mm to resample to; None measures on the image's own grid.
-    resegment_hu : tuple of float or None
-        Keep voxels of the intensity mask within this range (low, high), both included.
-    outlier_sigma : float or None
-        Keep voxels of the intensity mask within this many standard deviations of the mean.
-    bin_size_hu : float or None
-        Width of a grey level in HU.
-    n_bins : int or None
-        Number of grey levels between the smallest and the largest intensity.
-    interpolation : str
-        "linear" or "cubic" (splines), for the image; the mask is always interpolated linearly.
-    """
-
-    spacing_mm: Triple | None = None
-    resegment_hu: tuple[float, float] | None = None
-    outlier_sigma: float | None = None
-    bin_size_hu: float | None = None
-    n_bins: int | None = None
-    interpolation: str = "linear"
-
-    def __post_init__(self) -> None:
-        if self.spacing_mm is not None and (len(self.spacing_mm) != 3 or not all(np.isfinite(s) and s > 0 for s in self.spacing_mm)):
-            raise GeometryError(f"spacing_mm must be one or three positive mm (x, y, z); got {self.spacing_mm}. Pass 2.0, or (1.0, 1.0, 3.0).")
-        if self.interpolation not in _INTERPOLATORS:
-            raise FormatError(f"interpolation must be 'linear' or 'cubic'; got '{self.interpolation}'. Pass one of them.")
-        if self.resegment_hu is not None and not self.resegment_hu[0] < self.resegment_hu[1]:
-            raise UnitError(f"resegment_hu must be (low, high) in HU with low < high; got {self.resegment_hu}. Pass for example (-1000, 400).")
-        if self.outlier_sigma is not None and not self.outlier_sigma > 0:
-            raise UnitError(f"outlier_sigma must be positive; got {self.outlier_sigma}. Pass 3.0, or None to keep all voxels.")
-        if self.bin_size_hu is not None and self.n_bins is not None:
-            raise UnitError(f"grey levels must be set by bin_size_hu or n_bins; got both ({self.bin_size_hu}, {self.n_bins}). Pass one of them.")
-        if self.bin_size_hu is not None and not self.bin_size_hu > 0:
-            raise UnitError(f"bin_size_hu must be positive; got {self.bin_size_hu}. Pass for example 25.0.")
-        if self.n_bins is not None and not 2 <= self.n_bins <= MAX_LEVELS:
-            raise UnitError(f"n_bins must be 2 to {MAX_LEVELS}; got {self.n_bins}. Pass for example 32.")
-
-    @property
-    def bin_edges_hu(self) -> tuple[float, float]:
-        """Width of a grey level and lower edge of level 1 in HU, for bins of fixed size."""
-        width = DEFAULT_BIN_SIZE_HU if self.bin_size_hu is None else self.bin_size_hu
-        return width, AIR_HU if self.resegment_hu is None else self.resegment_hu[0]
-
-    def step_params(self) -> dict[str, Setting]:
-        """Settings that every feature depends on, as plain values that fit a file."""
-        spacing, limits = self.spacing_mm, self.resegment_hu
-        return {
-            "spacing_mm": None if spacing is None else " x ".join(f"{s:g}" for s in spacing),
-            "interpolation": None if spacing is None else self.interpolation,
-            "resegment_hu": None if limits is None else f"{limits[0]:g} to {limits[1]:g}",
-            "outlier_sigma": self.outlier_sigma,
-        }
-
-    def bin_params(self, quantity: str) -> dict[str, Setting]:
-        """Settings of the grey levels, defaults filled in."""
-        if self.n_bins is not None or quantity != "hu":
-            return {"n_bins": self.n_bins}
-        width, origin = self.bin_edges_hu
-        return {"bin_size_hu": width, "bin_origin_hu": origin}
+Margin = tuple[int, int, int] | None
+"""Voxels (z, y, x) around the lesion that a step needs; None for the whole image."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,6 +43,10 @@ class Region:
         Where the box lies.
     quantity : str
         What the values are ("hu" on CT).
+    around : array (z, y, x)
+        Intensities of the box and its surroundings.
+    inner : tuple of slice
+        Where the box lies in ``around``.
     """
 
     values: FloatArray
@@ -118,6 +54,8 @@ class Region:
     intensity_mask: BoolArray
     grid: Grid
     quantity: str
+    around: FloatArray
+    inner: tuple[slice, slice, slice]
 
     @property
     def spacing_mm(self) -> Triple:
@@ -129,17 +67,12 @@ class Region:
         """Intensities that count, (n,)."""
         return self.values[self.intensity_mask]
 
-
-def as_spacing(spacing_mm: float | Triple | None) -> Triple | None:
-    """Spacing (x, y, z) in mm of one number for all axes or three."""
-    if spacing_mm is None:
-        return None
-    if isinstance(spacing_mm, int | float):
-        return (float(spacing_mm),) * 3
-    return tuple(float(s) for s in spacing_mm)  # type: ignore[return-value]  # Preparation checks the length
+    def with_response(self, response: FloatArray) -> Region:
+        """Return the region on the response of a filter to ``around``; the masks stay those of the image."""
+        return replace(self, values=np.ascontiguousarray(response[self.inner]), around=response, quantity="response")
 
 
-def prepare(image: Volume, lesion: Mask, settings: Preparation) -> Region:
+def prepare(image: Volume, lesion: Mask, settings: RadiomicsSettings, *, margin_mm: float = 0.0, margin: Margin = (0, 0, 0)) -> Region:
     """Crop, resample and re-segment a lesion in the order of IBSI 1.
 
     Parameters
@@ -148,7 +81,11 @@ def prepare(image: Volume, lesion: Mask, settings: Preparation) -> Region:
         CT or another image, (z, y, x).
     lesion : Mask
         On the image's grid.
-    settings : Preparation
+    settings : RadiomicsSettings
+    margin_mm : float
+        How far around the lesion intensities are needed, in mm.
+    margin : tuple of int or None
+        The same in voxels (z, y, x) of the prepared image; None for the whole image.
 
     Returns
     -------
@@ -160,30 +97,44 @@ def prepare(image: Volume, lesion: Mask, settings: Preparation) -> Region:
     GeometryError
         If the mask is empty, lies on another grid, or loses all voxels in a step; if the image axes are not at right angles.
     UnitError
-        If HU settings are given for an image that is not in HU, or intensities inside are not finite.
+        If intensities inside are not finite.
     """
-    lesion.require_voxels()
+    box = lesion.bounding_box()
     require_same_grid(image, lesion)
     _require_axes(image.grid)
-    if image.quantity != "hu" and (settings.resegment_hu is not None or settings.bin_size_hu is not None):
-        raise UnitError(
-            f"resegment_hu and bin_size_hu must be left out for an image that is not in HU; got quantity '{image.quantity}'. Use n_bins and outlier_sigma."
-        )
-    values, mask, grid = _cropped(image, lesion) if settings.spacing_mm is None else _resampled(image, lesion, settings.spacing_mm, settings.interpolation)
+    spacing = spacing_of(image, settings)
+    reach = None if margin is None else tuple(max(m, int(np.floor(margin_mm / mm + 1e-9))) for m, mm in zip(margin, spacing[::-1], strict=True))
+    if settings.spacing_mm is None:
+        mask = np.ascontiguousarray(lesion.values[box])
+        outer, inner = _widened(box, reach, image.grid.shape)
+        around, grid = np.asarray(image.values[outer], dtype=np.float64), image.grid.crop((box[0].start, box[1].start, box[2].start), mask.shape)
+    else:
+        around, inner, mask, grid = _resampled(image, lesion, box, spacing, settings, reach)
+    values = np.ascontiguousarray(around[inner])
     if not np.isfinite(values[mask]).all():
         raise UnitError(f"intensities inside the lesion must be finite; got NaN or infinity (label '{lesion.label}'). Repair the image or shrink the mask.")
-    return Region(values, mask, _resegmented(values, mask, lesion.label, settings), grid, image.quantity)
+    return Region(values, mask, _resegmented(values, mask, lesion.label, settings), grid, image.quantity, around, inner)
 
 
-def grey_levels(region: Region, settings: Preparation) -> tuple[IntArray, int]:
+def spacing_of(image: Volume, settings: RadiomicsSettings) -> Triple:
+    """Spacing (x, y, z) in mm of the prepared image."""
+    wanted = settings.spacing_mm
+    if wanted is None:
+        return image.spacing_mm
+    each = (wanted,) * 3 if isinstance(wanted, float | int) else wanted
+    x, y, z = (own if new is None else float(new) for own, new in zip(image.spacing_mm, each, strict=True))
+    return x, y, z
+
+
+def grey_levels(region: Region, settings: RadiomicsSettings) -> tuple[IntArray, int]:
     """Grey levels of the intensity mask (IBSI 1, section 2.7).
 
     Parameters
     ----------
     region : Region
-    settings : Preparation
+    settings : RadiomicsSettings
         With neither bin size nor number of bins, a CT has bins of 25 HU. Bins of fixed size start at the lower end of
-        ``resegment_hu``, or at -1000 HU (air): levels mean the same in every lesion. Voxels below it belong to level 1.
+        ``resegment_range``, or at -1000 HU (air): levels mean the same in every lesion. Voxels below it belong to level 1.
 
     Returns
     -------
@@ -195,18 +146,24 @@ def grey_levels(region: Region, settings: Preparation) -> tuple[IntArray, int]:
     Raises
     ------
     UnitError
-        If an image that is not in HU comes without ``n_bins``, or the bins are so narrow that levels exceed 1024.
+        If an image that is not in HU comes without bins, or the bins are so narrow that levels exceed 1024.
     """
+    intensities = region.intensities
     if settings.n_bins is not None:
-        return fixed_bin_number(region.intensities, n_bins=settings.n_bins), settings.n_bins
-    if region.quantity != "hu":
-        raise UnitError(f"n_bins must be given for an image that is not in HU; got None (quantity '{region.quantity}'). Pass n_bins=32, for example.")
-    width, origin = settings.bin_edges_hu
-    levels = fixed_bin_size(region.intensities, width=width, origin=origin)
+        return fixed_bin_number(intensities, n_bins=settings.n_bins), settings.n_bins
+    width, origin = settings.bin_size_of(region.quantity), settings.bin_origin_of(region.quantity)
+    if isinstance(origin, str):
+        origin = multiple_below(float(intensities.min()), width)
+    levels = fixed_bin_size(intensities, width=width, origin=origin)
     n_levels = int(levels.max())
     if n_levels > MAX_LEVELS:
-        raise UnitError(f"grey levels must be at most {MAX_LEVELS}; got {n_levels} with bins of {width} HU. Pass a larger bin_size_hu, or resegment_hu.")
+        raise UnitError(f"grey levels must be at most {MAX_LEVELS}; got {n_levels} with bins of {width:g}. Pass a larger bin_size, or resegment_range.")
     return levels, n_levels
+
+
+def multiple_below(lowest: float, width: float) -> float:
+    """Largest multiple of a bin width that is not above the smallest intensity: where PyRadiomics starts its bins."""
+    return float(np.floor(lowest / width) * width)
 
 
 def _require_axes(grid: Grid) -> None:
@@ -219,36 +176,39 @@ def _require_axes(grid: Grid) -> None:
         raise GeometryError(f"image must lie in a frame measured in mm; got {grid.frame}. Transform it to the patient frame first.")
 
 
-def _cropped(image: Volume, lesion: Mask) -> tuple[FloatArray, BoolArray, Grid]:
-    box = lesion.bounding_box()
-    mask = lesion.values[box]
-    start = (box[0].start, box[1].start, box[2].start)
-    return np.asarray(image.values[box], dtype=np.float64), mask, image.grid.crop(start, mask.shape)
+def _widened(box: Sequence[slice], reach: Sequence[int] | None, shape: Sequence[int]) -> tuple[tuple[slice, ...], tuple[slice, slice, slice]]:
+    """Box with a margin, cut at the array's border, and where the box lies in it."""
+    outer = tuple(slice(max(0, b.start - m), min(n, b.stop + m)) for b, m, n in zip(box, reach or shape, shape, strict=True))
+    z, y, x = (slice(b.start - o.start, b.stop - o.start) for b, o in zip(box, outer, strict=True))
+    return outer, (z, y, x)
 
 
-def _resampled(image: Volume, lesion: Mask, spacing_mm: Triple, interpolation: str) -> tuple[FloatArray, BoolArray, Grid]:
-    """Image and mask on the grid of another spacing that shares the image's middle, cut to the lesion."""
-    positions = []
-    for n, old, new, box in zip(image.grid.shape, image.spacing_mm[::-1], spacing_mm[::-1], lesion.bounding_box(), strict=True):
-        whole = centred_positions(n, old, new)
-        # Only voxels nearer than one old index to the lesion can be touched by its interpolated mask.
-        positions.append(whole[(whole > box.start - 1) & (whole < box.stop)])
-    z, y, x = positions
+def _resampled(
+    image: Volume, lesion: Mask, box: Sequence[slice], spacing_mm: Triple, settings: RadiomicsSettings, reach: Sequence[int] | None
+) -> tuple[FloatArray, tuple[slice, slice, slice], BoolArray, Grid]:
+    """Image around the lesion, and the lesion, on the grid of another spacing that shares the image's middle."""
+    whole = [centred_positions(n, old, new) for n, old, new in zip(image.grid.shape, image.spacing_mm[::-1], spacing_mm[::-1], strict=True)]
+    # Only voxels nearer than one old index to the lesion can be touched by its interpolated mask.
+    first = [int(np.searchsorted(axis, b.start - 1, side="right")) for axis, b in zip(whole, box, strict=True)]
+    z, y, x = (axis[(axis > b.start - 1) & (axis < b.stop)] for axis, b in zip(whole, box, strict=True))
     inside = interpolate_linear(lesion.values, (z, y, x)) >= MASK_THRESHOLD
     if not inside.any():  # a lesion thinner than the new spacing may fall between its samples
         raise GeometryError(
             f"lesion must keep at least one voxel when resampled; got none at {spacing_mm} mm (label '{lesion.label}'). Pass a finer spacing_mm."
         )
     cut = _box_of(inside)
-    kept = (z[cut[0]], y[cut[1]], x[cut[2]])
-    values = _INTERPOLATORS[interpolation](image.values, kept)
-    if image.quantity == "hu":
+    kept = tuple(slice(start + c.start, start + c.stop) for start, c in zip(first, cut, strict=True))
+    outer, inner = _widened(kept, reach, [len(axis) for axis in whole])
+    z, y, x = (axis[o] for axis, o in zip(whole, outer, strict=True))
+    values = _INTERPOLATORS[settings.interpolation](image.values, (z, y, x))
+    if image.quantity == "hu" if settings.round_intensities is None else settings.round_intensities:
         # IBSI 1, section 2.4: CT numbers are integers again after interpolation.
         values = np.rint(np.round(values, TIE_DIGITS))
     affine = np.eye(4)
     affine[:3, :3] = image.grid.direction * np.asarray(spacing_mm)
-    affine[:3, 3] = image.grid.to_physical([position[0] for position in kept])
-    return values, inside[cut], Grid(values.shape, affine, image.grid.frame)
+    affine[:3, 3] = image.grid.to_physical([axis[k.start] for axis, k in zip(whole, kept, strict=True)])
+    mask = np.ascontiguousarray(inside[cut])
+    return values, inner, mask, Grid(mask.shape, affine, image.grid.frame)
 
 
 def _box_of(inside: BoolArray) -> tuple[slice, slice, slice]:
@@ -257,10 +217,10 @@ def _box_of(inside: BoolArray) -> tuple[slice, slice, slice]:
     return z, y, x
 
 
-def _resegmented(values: FloatArray, mask: BoolArray, label: str, settings: Preparation) -> BoolArray:
+def _resegmented(values: FloatArray, mask: BoolArray, label: str, settings: RadiomicsSettings) -> BoolArray:
     kept = mask
-    if settings.resegment_hu is not None:
-        low, high = settings.resegment_hu
+    if settings.resegment_range is not None:
+        low, high = settings.resegment_range
         kept = kept & (values >= low) & (values <= high)
     if settings.outlier_sigma is not None and kept.any():
         mean, reach = values[kept].mean(), settings.outlier_sigma * values[kept].std()
@@ -269,6 +229,6 @@ def _resegmented(values: FloatArray, mask: BoolArray, label: str, settings: Prep
         inside = values[mask]
         raise GeometryError(
             f"re-segmentation must keep at least one voxel; got none of {inside.size} between {inside.min():g} and {inside.max():g} (label '{label}'). "
-            "Check resegment_hu and that the mask belongs to this image."
+            "Check resegment_range and that the mask belongs to this image."
         )
     return kept
