@@ -24,7 +24,7 @@ import torch
 from radiomics_peers.cases import CASES, Case, make_cases
 from radiomics_peers.client import Worker
 from radiomics_peers.environments import RECIPES, PeerFailure, environment_python
-from radiomics_peers.summary import Comparison, agreement, summarise
+from radiomics_peers.summary import GIB, Comparison, agreement, summarise
 
 from idx.radiomics.catalog import CATALOG
 
@@ -53,7 +53,7 @@ class Run:
         Threads and cores of every worker.
     timeout_s : float
         Longest call.
-    memory_gib : float or None
+    memory_gib : float
         Address space of a peer's process.
     families : bool
         Whether each family is timed by itself.
@@ -62,7 +62,7 @@ class Run:
     rounds: int
     threads: int
     timeout_s: float
-    memory_gib: float | None
+    memory_gib: float
     families: bool
 
     def idx_worker(self, device: str = "cpu", **environment: str) -> Worker:
@@ -118,7 +118,7 @@ def compare(peer: Worker, own: Worker, case: Case, job: str, features: Sequence[
 
 
 def compare_peer(peer: str, cases: Sequence[Case], run: Run, envs: Path) -> tuple[list[Comparison], dict[str, object]]:
-    """All jobs of a peer; a peer that dies is started again for the next job."""
+    """All jobs of a peer; one that died, or has kept much memory of earlier calls, is started again for the next job."""
     comparisons: list[Comparison] = []
     facts: dict[str, object] = {}
     try:
@@ -136,7 +136,7 @@ def compare_peer(peer: str, cases: Sequence[Case], run: Run, envs: Path) -> tupl
                     while waiting:
                         job = next(iter(waiting))
                         comparisons.append(compare(theirs, own, case, job, waiting.pop(job), run))
-                        if not (theirs.alive and own.alive):
+                        if not (theirs.alive and own.alive) or (comparisons[-1].peer_peak_bytes or 0) > run.memory_gib * GIB / 2:
                             break
     except PeerFailure as failure:
         say(f"  {peer}: {failure}")
