@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-from scipy.fft import irfftn, next_fast_len, rfftn
 
-from idx._typing import Array, BoolArray, FloatArray, IntArray, Triple
+from idx._typing import Array, BoolArray, IntArray, Triple
 
 MIN_VOXELS_PER_TASK = 512
 """Below this a thread costs more than it saves."""
@@ -135,26 +134,3 @@ def in_threads(measure: Callable[[int, int], None], n_voxels: int, workers: int)
     with ThreadPoolExecutor(workers) as pool:
         # The list calls for every result, so that an error in a thread is raised here.
         list(pool.map(measure, bounds[:-1].tolist(), bounds[1:].tolist()))
-
-
-class LocalSums:
-    """Sums over a footprint around every voxel of arrays of one shape, by one product of spectra each.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Shape (z, y, x) of the arrays.
-    footprint : array (z, y, x) of bool
-        Symmetric about its middle voxel.
-    """
-
-    def __init__(self, shape: tuple[int, ...], footprint: BoolArray) -> None:
-        self._shape = shape
-        self._start = [n // 2 for n in footprint.shape]
-        self._padded = [next_fast_len(n + f - 1, real=True) for n, f in zip(shape, footprint.shape, strict=True)]
-        self._spectrum = rfftn(footprint.astype(np.float64), self._padded)
-
-    def __call__(self, values: Array) -> FloatArray:
-        """Return the sums, float64 (z, y, x); outside the array counts as 0."""
-        full = irfftn(rfftn(np.asarray(values, dtype=np.float64), self._padded) * self._spectrum, self._padded)
-        return full[tuple(slice(s, s + n) for s, n in zip(self._start, self._shape, strict=True))]
