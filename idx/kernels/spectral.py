@@ -31,11 +31,12 @@ def apply_gain(values: torch.Tensor, gain: Gain, axes: Sequence[int], margin: in
     boundary : str
         One of :data:`~idx.kernels.convolution.BOUNDARIES`.
     """
+    margins = [(0, 0)] * 3
     if boundary != "periodic":
         # An odd period has no unpaired frequency, and a filter then treats all directions alike.
-        margins = [(margin, _odd_fast_length(n + 2 * margin) - n - margin) if axis in axes else (0, 0) for axis, n in enumerate(values.shape)]
-    else:
-        margins = [(0, 0)] * 3
+        for axis in axes:
+            added = _odd_fast_length(values.shape[axis] + 2 * margin) - values.shape[axis]
+            margins[axis] = (added // 2, added - added // 2)
     extended = extend(values, margins, boundary)
     periods = [extended.shape[axis] for axis in axes]
     spectrum = torch.fft.rfftn(extended, dim=tuple(axes))

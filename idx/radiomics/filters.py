@@ -2,20 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 
-from idx._typing import Triple
+from idx._typing import Array, FloatArray, Triple
 from idx.errors import FormatError, GeometryError, UnitError
 from idx.kernels import axis_kernels
 from idx.kernels.convolution import POOLINGS, Chain, along_axis, axis_operator, convolve, convolve_rotated
 from idx.kernels.gabor import gabor_kernel, gabor_reach, modulus_responses
+from idx.provenance import Setting
 from idx.radiomics.filters_base import ISOTROPY_TOLERANCE, BaseFilter, in_array_order, label, require_isotropic, require_pooling, require_positive
 
 MIN_SIGMA_VOXELS = 0.75
 """Smallest standard deviation of a sampled Laplacian of Gaussian: at 0.75 voxels its weights sum to 0.1 % of their size, at 0.5 to 14 %."""
+
+
+@runtime_checkable
+class ImageFilter(Protocol):
+    """What a filter of an image offers; any object with these serves where a filter is asked for."""
+
+    @property
+    def name(self) -> str:
+        """Prefix of columns, a valid identifier, different for different settings."""
+
+    @property
+    def definition(self) -> str:
+        """What the filter does, in a sentence, with its IBSI code."""
+
+    def params(self) -> Mapping[str, Setting]:
+        """Settings as plain values that fit a file."""
+
+    def margin_voxels(self, spacing_mm: Triple) -> tuple[int, int, int] | None:
+        """Voxels (x, y, z) around a box that decide the response in it, or None where the whole image does."""
+
+    def apply(self, values: Array, spacing_mm: Triple, *, device: str | torch.device | None = None) -> FloatArray:
+        """Response (z, y, x), float64, to an image (z, y, x) of spacing (x, y, z) in mm."""
 
 
 @dataclass(frozen=True)

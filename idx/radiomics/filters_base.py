@@ -1,11 +1,10 @@
-"""What every image filter is, and the checks that filters share."""
+"""What the image filters share: dimensions, boundary, checks of image and settings."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,28 +19,6 @@ if TYPE_CHECKING:
 
 ISOTROPY_TOLERANCE = 1e-3
 """Largest relative difference of spacings that still counts as equal: headers state them to about four digits."""
-
-
-@runtime_checkable
-class ImageFilter(Protocol):
-    """What a filter of an image offers; any object with these serves where a filter is asked for."""
-
-    @property
-    def name(self) -> str:
-        """Prefix of columns, a valid identifier, different for different settings."""
-
-    @property
-    def definition(self) -> str:
-        """What the filter does, in a sentence, with its IBSI code."""
-
-    def params(self) -> Mapping[str, Setting]:
-        """Settings as plain values that fit a file."""
-
-    def margin_voxels(self, spacing_mm: Triple) -> tuple[int, int, int] | None:
-        """Voxels (x, y, z) around a box that decide the response in it, or None where the whole image does."""
-
-    def apply(self, values: Array, spacing_mm: Triple, *, device: str | torch.device | None = None) -> FloatArray:
-        """Response (z, y, x), float64, to an image (z, y, x) of spacing (x, y, z) in mm."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -131,7 +131,9 @@ class SimoncelliWavelet(BaseFilter):
     Notes
     -----
     The filter is its gain at each frequency, so that every voxel takes part in every response. The transform is periodic; under
-    another boundary the image is first extended by 32 voxels a level.
+    another boundary the image is first extended to either side, by 32 voxels at level 1 and twice as many at each further level,
+    and then filtered as any larger image. IBSI spreads the n frequencies of an axis evenly from -1 to 1 times Nyquist, which
+    stretches them by n / (n - 1): responses depend a little on the size of the image.
     """
 
     level: int = 1
@@ -223,7 +225,7 @@ class RieszFilter(BaseFilter):
         axes, margin = _axes(self.dimensions), self._reach(spacing_mm)[2]
         if isinstance(self.base, SimoncelliWavelet):
             band = self.base._gain()
-            return apply_gain(values, lambda f, n: turn(f, n) * band(f, n), axes, margin, self.boundary)
+            return apply_gain(values, lambda *at: turn(*at) * band(*at), axes, margin, self.boundary)
         if self.boundary == "periodic":
             return apply_gain(self.base._respond(values, spacing_mm), turn, axes, 0, "periodic")
         # What lies beyond the border is filtered too, since the transform looks there.
