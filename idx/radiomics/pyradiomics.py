@@ -142,6 +142,13 @@ PYRADIOMICS_DEVIATIONS: tuple[Deviation, ...] = (
     ),
     Deviation(
         "image type",
+        "shape without Original",
+        "Shape is measured whatever the image types are.",
+        "Shape is measured with the original image, which is added: its other features appear as well.",
+        f"{_EXTRACTOR}, execute",
+    ),
+    Deviation(
+        "image type",
         "LoG",
         "ITK's recursive approximation of the Gaussian, times sigma squared, border voxels repeated.",
         "LaplacianOfGaussian(sigma_mm, scale_normalised=True, boundary='nearest'): the kernel itself, to 4 sigma. On noise the responses differ by "
@@ -346,7 +353,7 @@ def settings_from_parameters(parameters: PathLike | Mapping[str, object]) -> dic
         **measured[first],
         "families": tuple(family for family in FAMILIES if any(CATALOG[key].family == family for key in keys)),
         "features": tuple(key for key in CATALOG if key in keys),
-        "filters": tuple(image for kind, merged in per_image.items() for image in _images(kind, merged)),
+        "filters": _with_shape(tuple(image for kind, merged in per_image.items() for image in _images(kind, merged)), keys),
     }
 
 
@@ -494,6 +501,11 @@ def _images(kind: str, settings: Mapping[str, object]) -> list[ImageFilter | Non
     if kind == "Wavelet":
         return _wavelets(settings)
     _refuse(f"imageType {kind}", "one of Original, LoG, Wavelet", kind, "Remove it: IBSI 2 does not define this filter; see idx.radiomics for those of IBSI 2.")
+
+
+def _with_shape(images: tuple[ImageFilter | None, ...], keys: set[str]) -> tuple[ImageFilter | None, ...]:
+    """The images, with the original one where shape is asked for: idx measures shape with it, PyRadiomics beside all images."""
+    return images if None in images or all(CATALOG[key].family != "shape" for key in keys) else (None, *images)
 
 
 def _laplacians(settings: Mapping[str, object]) -> list[ImageFilter | None]:

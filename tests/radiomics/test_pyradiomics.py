@@ -11,9 +11,12 @@ import pytest
 import pywt
 
 from idx.errors import FormatError
+from idx.geometry import Grid
 from idx.radiomics.catalog import CATALOG
+from idx.radiomics.extraction import extract
 from idx.radiomics.pyradiomics import PYRADIOMICS_DEVIATIONS, settings_from_parameters
 from idx.radiomics.settings import RadiomicsSettings
+from idx.volume import CTVolume, Mask
 
 # Every setting of the schema of PyRadiomics 3.0.1 with a value that changes no number there.
 SCHEMA_SETTINGS = {
@@ -179,7 +182,9 @@ def test_images_in_pyradiomics_order():
 
 
 def test_filter_settings_may_stand_in_the_general_section():
-    arguments = settings_from_parameters({"setting": {"sigma": [1.0], "wavelet": "haar", "force2D": True}, "imageType": {"LoG": {}, "Wavelet": {}}})
+    arguments = settings_from_parameters(
+        {"setting": {"sigma": [1.0], "wavelet": "haar", "force2D": True}, "imageType": {"LoG": {}, "Wavelet": {}}, "featureClass": {"glcm": None}}
+    )
     assert [image.name for image in arguments["filters"]] == [
         "log_1mm_normalised_nearest",
         *(f"wavelet_haar_{band}_1_2d_periodic" for band in ("lh", "hl", "hh", "ll")),
@@ -214,7 +219,7 @@ def test_wavelet_is_the_transform_of_pyradiomics():
     # radiomics/imageoperations.py, _swt3: pywt.swtn of one level with the axes in the order x, y, z.
     values = np.random.default_rng(3).normal(size=(6, 8, 10))
     bands = pywt.swtn(values, pywt.Wavelet("coif1"), level=1, start_level=0, axes=(2, 1, 0))[0]
-    for image in settings_from_parameters({"imageType": {"Wavelet": {}}})["filters"]:
+    for image in settings_from_parameters({"imageType": {"Wavelet": {}}, "featureClass": {"glcm": None}})["filters"]:
         expected = bands[image.band.replace("L", "a").replace("H", "d")]
         np.testing.assert_allclose(image.apply(values, (1.0, 1.0, 1.0)), expected, atol=1e-12)
 
@@ -229,7 +234,7 @@ def test_laplacian_is_that_of_pyradiomics_to_one_percent():
         picture = sitk.GetImageFromArray(values)
         picture.SetSpacing((0.9, 0.9, 1.5))
         expected = sitk.GetArrayFromImage(itk.Execute(picture))
-        (image,) = settings_from_parameters({"imageType": {"LoG": {"sigma": [sigma]}}})["filters"]
+        (image,) = settings_from_parameters({"imageType": {"LoG": {"sigma": [sigma]}}, "featureClass": {"glcm": None}})["filters"]
         difference = image.apply(values, (0.9, 0.9, 1.5)) - expected
         assert np.sqrt(np.mean(difference**2)) < 0.015 * expected.std()
 
@@ -262,6 +267,178 @@ def test_files_that_are_no_parameter_files(tmp_path, text, message):
         settings_from_parameters(path)
     with pytest.raises(FormatError, match="existing YAML or JSON"):
         settings_from_parameters(tmp_path / "absent.yaml")
+
+
+# PyRadiomics 3.0.1 (NumPy 1.26.4, SimpleITK 2.5.7, Python 3.11) on the lesion of `smooth_lesion`, 232 voxels of 0.9 x 0.9 x 1.5 mm; "original_" is left out.
+THEIR_NUMBERS = [
+    (
+        {"setting": {"binWidth": 10}},
+        {
+            "shape_Sphericity": 0.8886310172106301,
+            "firstorder_Kurtosis": 2.602571493431078,
+            "firstorder_Entropy": 3.1007143558243246,
+            "glcm_Contrast": 4.8184147242204975,
+            "glcm_Imc1": -0.13772153854081703,
+            "glrlm_RunEntropy": 3.7063393842499397,
+            "glszm_ZonePercentage": 0.15086206896551724,
+            "gldm_DependenceEntropy": 5.635204919157881,
+            "ngtdm_Strength": 1.5542322134676239,
+        },
+    ),
+    (
+        {"setting": {"binCount": 16}},
+        {
+            "shape_Sphericity": 0.8886310172106301,
+            "firstorder_Kurtosis": 2.602571493431078,
+            "firstorder_Entropy": 3.50027680691833,
+            "glcm_Contrast": 8.534818220316193,
+            "glcm_Imc1": -0.15128266046235195,
+            "glrlm_RunEntropy": 3.9385689585559094,
+            "glszm_ZonePercentage": 0.2543103448275862,
+            "gldm_DependenceEntropy": 5.745422054407688,
+            "ngtdm_Strength": 2.082376690092707,
+        },
+    ),
+    (
+        {"setting": {"binWidth": 10, "force2D": True}},
+        {
+            "shape_Sphericity": 0.8886310172106301,
+            "firstorder_Kurtosis": 2.602571493431078,
+            "firstorder_Entropy": 3.1007143558243246,
+            "glcm_Contrast": 4.40900245030546,
+            "glcm_Imc1": -0.14829073457301184,
+            "glrlm_RunEntropy": 3.7939137886704364,
+            "glszm_ZonePercentage": 0.521551724137931,
+            "gldm_DependenceEntropy": 4.962284074481434,
+            "ngtdm_Strength": 1.6308732705640159,
+        },
+    ),
+    (
+        {"setting": {"binWidth": 10, "weightingNorm": "no_weighting"}},
+        {
+            "shape_Sphericity": 0.8886310172106301,
+            "firstorder_Kurtosis": 2.602571493431078,
+            "firstorder_Entropy": 3.1007143558243246,
+            "glcm_Contrast": 4.749539594843462,
+            "glcm_Imc1": -0.07119641837712412,
+            "glrlm_RunEntropy": 3.7628565068453494,
+            "glszm_ZonePercentage": 0.15086206896551724,
+            "gldm_DependenceEntropy": 5.635204919157881,
+            "ngtdm_Strength": 1.5542322134676239,
+        },
+    ),
+    (
+        {"setting": {"binWidth": 10, "weightingNorm": "no_weighting", "force2D": True}},
+        {
+            "shape_Sphericity": 0.8886310172106301,
+            "firstorder_Kurtosis": 2.602571493431078,
+            "firstorder_Entropy": 3.1007143558243246,
+            "glcm_Contrast": 4.350274725274725,
+            "glcm_Imc1": -0.09756372260135222,
+            "glrlm_RunEntropy": 3.837605296858291,
+            "glszm_ZonePercentage": 0.521551724137931,
+            "gldm_DependenceEntropy": 4.962284074481434,
+            "ngtdm_Strength": 1.6308732705640159,
+        },
+    ),
+    (
+        {"setting": {"binWidth": 10, "resegmentRange": [20, 90]}},
+        {
+            "shape_Sphericity": 0.8886310172106301,
+            "firstorder_Kurtosis": 2.177383004875552,
+            "firstorder_Entropy": 2.738745349306306,
+            "glcm_Contrast": 3.709772643144061,
+            "glcm_Imc1": -0.09451131186172852,
+            "glrlm_RunEntropy": 3.3680051998517344,
+            "glszm_ZonePercentage": 0.12807881773399016,
+            "gldm_DependenceEntropy": 5.344376682643373,
+            "ngtdm_Strength": 0.6251299437115908,
+        },
+    ),
+    (
+        {"setting": {"binWidth": 10, "resegmentRange": [50]}},
+        {
+            "shape_Sphericity": 0.8886310172106301,
+            "firstorder_Kurtosis": 2.218355342391614,
+            "firstorder_Entropy": 2.490709342066771,
+            "glcm_Contrast": 3.0619888582127994,
+            "glcm_Imc1": -0.10539604221849697,
+            "glrlm_RunEntropy": 3.1042602443892595,
+            "glszm_ZonePercentage": 0.12941176470588237,
+            "gldm_DependenceEntropy": 5.092217811242949,
+            "ngtdm_Strength": 0.6643252296873059,
+        },
+    ),
+    (
+        {"setting": {"binWidth": 10, "resegmentRange": [-1.5, 1.5], "resegmentMode": "sigma"}},
+        {
+            "shape_Sphericity": 0.8886310172106301,
+            "firstorder_Kurtosis": 1.9919182261804216,
+            "firstorder_Entropy": 2.7049017371852715,
+            "glcm_Contrast": 3.390253717794874,
+            "glcm_Imc1": -0.09825810862505596,
+            "glrlm_RunEntropy": 3.3248042304527186,
+            "glszm_ZonePercentage": 0.135,
+            "gldm_DependenceEntropy": 5.344018021753261,
+            "ngtdm_Strength": 0.47359626557177487,
+        },
+    ),
+    (
+        {"setting": {"binWidth": 10}, "imageType": {"Wavelet": {}}},
+        {
+            "wavelet-LLL_firstorder_Mean": 180.55803858098906,
+            "wavelet-LLH_glcm_Contrast": 3.6857879810559497,
+            "wavelet-LHL_firstorder_Variance": 240.58044913623908,
+            "wavelet-HLL_gldm_DependenceEntropy": 5.452722117552334,
+            "wavelet-LHH_ngtdm_Strength": 0.10015875228525437,
+            "wavelet-HHH_glrlm_RunEntropy": 2.3789220339539376,
+            "wavelet-HLH_firstorder_Kurtosis": 2.698753624381385,
+        },
+    ),
+    (
+        {"setting": {"binWidth": 10, "force2D": True}, "imageType": {"Wavelet": {}}},
+        {
+            "wavelet-LL_firstorder_Mean": 127.45176867509633,
+            "wavelet-LH_glcm_Contrast": 2.542198607328989,
+            "wavelet-HL_firstorder_Variance": 277.5178735867334,
+            "wavelet-HH_glszm_ZonePercentage": 0.13793103448275862,
+        },
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def smooth_lesion():
+    """Smoothed noise, int16, with an ellipsoidal lesion."""
+    values = np.random.default_rng(20).integers(-120, 240, (10, 14, 12)).astype(np.float64)
+    for axis in range(3):
+        values = (values + np.roll(values, 1, axis) + np.roll(values, -1, axis)) / 3
+    z, y, x = np.indices(values.shape)
+    inside = ((z - 4.5) / 3.2) ** 2 + ((y - 6.5) / 4.6) ** 2 + ((x - 5.5) / 3.7) ** 2 <= 1
+    grid = Grid.from_spacing(values.shape, (0.9, 0.9, 1.5))
+    return CTVolume(np.round(values).astype(np.int16), grid), Mask(inside, grid, "GTV")
+
+
+@pytest.mark.parametrize(("parameters", "expected"), THEIR_NUMBERS)
+def test_a_parameter_file_gives_the_numbers_of_pyradiomics(smooth_lesion, parameters, expected):
+    table = extract(*smooth_lesion, RadiomicsSettings.from_pyradiomics(parameters), columns="pyradiomics")
+    for name, value in expected.items():
+        column = name if name.startswith("wavelet") else f"original_{name}"
+        # The mesh of this lesion has no ambiguous cube, so that shape agrees as closely as the rest.
+        assert table[column]["GTV"] == pytest.approx(value, rel=1e-9), name
+
+
+def test_axis_lengths_differ_by_the_documented_factor(smooth_lesion):
+    # Same run: original_shape_MajorAxisLength. 232 voxels.
+    table = extract(*smooth_lesion, RadiomicsSettings.from_pyradiomics({"featureClass": {"shape": ["MajorAxisLength"]}}), columns="pyradiomics")
+    assert table["original_shape_MajorAxisLength"]["GTV"] == pytest.approx(8.57623018219143 * np.sqrt(232 / 231), rel=1e-9)
+
+
+def test_shape_is_measured_without_the_original_image_type():
+    arguments = settings_from_parameters({"imageType": {"LoG": {"sigma": [1.0]}}})
+    assert [image and image.name for image in arguments["filters"]] == [None, "log_1mm_normalised_nearest"]
+    only = settings_from_parameters({"imageType": {"LoG": {"sigma": [1.0]}}, "featureClass": {"glcm": None}})
+    assert len(only["filters"]) == 1
 
 
 def test_deviations_name_each_thing_once():
