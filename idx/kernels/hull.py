@@ -9,11 +9,13 @@ from numba import njit
 from scipy.spatial import ConvexHull
 from scipy.spatial.distance import pdist
 
-from idx._typing import BoolArray, FloatArray, IntArray, Triple
+from idx._typing import BoolArray, FloatArray, IntArray
 
 ELLIPSOID_TOLERANCE = 1e-7
 """Points may stick out of the enclosing ellipsoid by this share of its axes."""
-MAX_ELLIPSOID_STEPS = 100_000
+ELLIPSOID_STEPS = 200
+"""Steps between two looks at which points still matter."""
+MAX_ELLIPSOID_ROUNDS = 500
 
 
 def extreme_points(mask: BoolArray) -> tuple[FloatArray, IntArray, IntArray]:
@@ -135,28 +137,33 @@ def smallest_box(hull: Hull) -> FloatArray:
     & Shapira, Commun ACM 1975;18:409-13). The smallest box of all can touch the hull by edges alone (O'Rourke, Int J Parallel Program
     1985;14:183-99); IBSI (section 3.1.19) allows such approximations.
     """
-    edges = _smallest_box(np.ascontiguousarray(hull.corners), np.ascontiguousarray(hull.normals))
+    least = np.eye(3)[np.argmin(np.abs(hull.normals), axis=1)]
+    first = np.cross(hull.normals, least)
+    first /= np.linalg.norm(first, axis=1, keepdims=True)
+    edges = _smallest_box(np.ascontiguousarray(hull.corners), hull.normals, first, np.cross(hull.normals, first))
     return np.asarray(np.sort(edges)[::-1])
 
 
 @njit(cache=True, nogil=True)
-def _smallest_box(corners: FloatArray, normals: FloatArray) -> FloatArray:
+def _smallest_box(corners: FloatArray, normals: FloatArray, firsts: FloatArray, seconds: FloatArray) -> FloatArray:
     best, edges = np.inf, np.zeros(3)
     n = len(corners)
     u, v = np.empty(n), np.empty(n)
     for k in range(len(normals)):
-        normal = normals[k]
-        axis = np.zeros(3)
-        axis[np.argmin(np.abs(normal))] = 1.0
-        first = np.cross(normal, axis)
-        first /= np.sqrt(first @ first)
-        second = np.cross(normal, first)
         low, high = np.inf, -np.inf
         for i in range(n):
-            u[i], v[i] = corners[i] @ first, corners[i] @ second
-            height = corners[i] @ normal
+            x, y, z = corners[i, 0], corners[i, 1], corners[i, 2]
+            u[i] = x * firsts[k, 0] + y * firsts[k, 1] + z * firsts[k, 2]
+            v[i] = x * seconds[k, 0] + y * seconds[k, 1] + z * seconds[k, 2]
+            height = x * normals[k, 0] + y * normals[k, 1] + z * normals[k, 2]
             low, high = min(low, height), max(high, height)
         ring = _ring(u, v)
+        doubled = 0.0
+        for j in range(len(ring)):
+            a, b = ring[j], ring[(j + 1) % len(ring)]
+            doubled += u[a] * v[b] - u[b] * v[a]
+        if (high - low) * abs(doubled) / 2.0 >= best:  # no rectangle is smaller than the shadow
+            continue
         for j in range(len(ring)):
             a, b = ring[j], ring[(j + 1) % len(ring)]
             du, dv = u[b] - u[a], v[b] - v[a]
@@ -179,9 +186,12 @@ def _smallest_box(corners: FloatArray, normals: FloatArray) -> FloatArray:
 @njit(cache=True, nogil=True)
 def _ring(u: FloatArray, v: FloatArray) -> IntArray:
     """Indices of the corners of the convex hull of points in a plane, in turn (Andrew's monotone chain)."""
-    # Sorting by u, then v: a stable sort by v first.
-    order = np.argsort(v, kind="mergesort")
-    order = order[np.argsort(u[order], kind="mergesort")]
+    order = np.argsort(u)
+    for i in range(1, len(order)):  # of equal u, the smaller v first
+        j = i
+        while j > 0 and u[order[j - 1]] == u[order[j]] and v[order[j - 1]] > v[order[j]]:
+            order[j - 1], order[j] = order[j], order[j - 1]
+            j -= 1
     ring = np.empty(2 * len(order) + 1, dtype=np.int64)
     length = 0
     for turn in range(2):
@@ -208,52 +218,66 @@ def smallest_ellipsoid(corners: FloatArray) -> FloatArray:
 
     Notes
     -----
-    Khachiyan's barycentric ascent with away steps (Todd & Yildirim, Discrete Appl Math 2007;155:1731-44), to ``ELLIPSOID_TOLERANCE``.
+    Khachiyan's barycentric ascent with away steps (Todd & Yildirim, Discrete Appl Math 2007;155:1731-44), to ``ELLIPSOID_TOLERANCE``. Points that
+    cannot bear the ellipsoid are left out as soon as that is known (Harman & Pronzato, Stat Probab Lett 2007;77:90-4).
     """
     centred = corners - corners.mean(axis=0)
     scale = np.abs(centred).max()
-    shape = _ellipsoid(centred / scale, ELLIPSOID_TOLERANCE, MAX_ELLIPSOID_STEPS)
-    return np.asarray(np.sqrt(np.linalg.eigvalsh(shape))[::-1] * scale)
+    lifted = np.column_stack([centred / scale, np.ones(len(centred))])
+    weights = np.full(len(lifted), 1.0 / len(lifted))
+    for _ in range(MAX_ELLIPSOID_ROUNDS):
+        # The inverse is made anew each round, so that rounding does not pile up.
+        inverse = np.linalg.inv((lifted.T * weights) @ lifted)
+        reach = np.einsum("ij,jk,ik->i", lifted, inverse, lifted)
+        excess = reach.max() / 4.0 - 1.0
+        if excess <= ELLIPSOID_TOLERANCE:
+            break
+        bearing = reach >= 4.0 * (1.0 + excess / 2.0 - np.sqrt(excess * (4.0 + excess - 1.0)) / 2.0)
+        lifted, weights, reach = lifted[bearing], weights[bearing] / weights[bearing].sum(), reach[bearing]
+        inverse = np.linalg.inv((lifted.T * weights) @ lifted)
+        reach = np.einsum("ij,jk,ik->i", lifted, inverse, lifted)
+        _ascend(np.ascontiguousarray(lifted), weights, np.ascontiguousarray(inverse), reach, ELLIPSOID_TOLERANCE)
+    points = lifted[:, :3]
+    apart = points - weights @ points
+    return np.asarray(np.sqrt(np.linalg.eigvalsh(3.0 * (apart.T * weights) @ apart))[::-1] * scale)
 
 
 @njit(cache=True, nogil=True)
-def _ellipsoid(points: FloatArray, tolerance: float, max_steps: int) -> FloatArray:
-    """Matrix whose eigenvalues are the squared semi-axes: 3 times the weighted covariance of the points that bear the ellipsoid."""
-    n = len(points)
-    lifted = np.ones((n, 4))
-    lifted[:, :3] = points
-    weights = np.full(n, 1.0 / n)
-    inverse = np.ascontiguousarray(np.linalg.inv((lifted.T * weights) @ lifted))
-    reach = np.empty(n)
-    for i in range(n):
-        reach[i] = lifted[i] @ inverse @ lifted[i]
-    for _ in range(max_steps):
-        far = np.argmax(reach)
-        near, least = -1, np.inf
+def _ascend(lifted: FloatArray, weights: FloatArray, inverse: FloatArray, reach: FloatArray, tolerance: float) -> None:
+    """Move weight, in place, towards the farthest point or away from the least needed one; both leave a rank-one change of the inverse."""
+    n = len(lifted)
+    column = np.empty(4)
+    for _ in range(ELLIPSOID_STEPS):
+        far, near = 0, -1
         for i in range(n):
-            if weights[i] > 0.0 and reach[i] < least:
-                near, least = i, reach[i]
-        rise, fall = reach[far] / 4.0 - 1.0, 1.0 - least / 4.0
+            if reach[i] > reach[far]:
+                far = i
+            if weights[i] > 0.0 and (near < 0 or reach[i] < reach[near]):
+                near = i
+        rise, fall = reach[far] / 4.0 - 1.0, 1.0 - reach[near] / 4.0
         if max(rise, fall) <= tolerance:
-            break
+            return
         chosen = far if rise >= fall else near
-        step = (reach[chosen] / 4.0 - 1.0) * 4.0 / (4.0 * (reach[chosen] - 1.0))
-        if chosen == near and rise < fall:
-            step = max(step, -weights[chosen] / (1.0 - weights[chosen]))
-        weights *= 1.0 - step
-        weights[chosen] = max(weights[chosen] + step, 0.0)
-        if step < 0.0 and weights[chosen] < 1e-15:
-            weights[chosen] = 0.0
-        # Sherman-Morrison for (1 - step) M + step q q'.
-        column = inverse @ lifted[chosen]
-        scale = step / (1.0 - step)
-        shrink = scale / (1.0 + scale * reach[chosen])
-        inverse = (inverse - shrink * np.outer(column, column)) / (1.0 - step)
+        step = (reach[chosen] / 4.0 - 1.0) / (reach[chosen] - 1.0)
+        if chosen == near and step <= -weights[chosen] / (1.0 - weights[chosen]):
+            step = -weights[chosen] / (1.0 - weights[chosen])
         for i in range(n):
-            projected = lifted[i] @ column
-            reach[i] = (reach[i] - shrink * projected * projected) / (1.0 - step)
-    centre = weights @ points
-    spread = np.zeros((3, 3))
-    for i in range(n):
-        spread += weights[i] * np.outer(points[i] - centre, points[i] - centre)
-    return 3.0 * spread
+            weights[i] *= 1.0 - step
+        weights[chosen] += step
+        if weights[chosen] < 1e-15:
+            weights[chosen] = 0.0
+        for j in range(4):
+            column[j] = 0.0
+            for k in range(4):
+                column[j] += inverse[j, k] * lifted[chosen, k]
+        # Sherman-Morrison for (1 - step) M + step q q'.
+        ratio = step / (1.0 - step)
+        shrink = ratio / (1.0 + ratio * reach[chosen])
+        for j in range(4):
+            for k in range(4):
+                inverse[j, k] = (inverse[j, k] - shrink * column[j] * column[k]) / (1.0 - step)
+        for i in range(n):
+            along = 0.0
+            for k in range(4):
+                along += lifted[i, k] * column[k]
+            reach[i] = (reach[i] - shrink * along * along) / (1.0 - step)

@@ -66,9 +66,8 @@ def glcm_features(counts: IntArray) -> FloatArray:
     Every diagonal of a matrix is one difference of levels and every antidiagonal one sum: most features need no more than their totals. In a
     symmetric matrix both marginals are equal, so that HXY1 = HXY2 = 2 HX.
     """
-    n_matrices, n, _ = counts.shape
-    result = np.empty((n_matrices, 25))
-    for m in range(n_matrices):
+    result = np.empty((len(counts), 25))
+    for m in range(len(counts)):
         result[m] = _features(counts[m])
     return result
 

@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 from numba import njit
 
-from idx._typing import BoolArray, FloatArray, IntArray, Triple
+from idx._typing import Array, BoolArray, FloatArray, IntArray, Triple
 
 
 @cache
@@ -38,7 +38,7 @@ def cube_counts(mask: BoolArray) -> tuple[IntArray, IntArray]:
 
 
 @njit(cache=True, nogil=True)
-def _count_cells(padded: BoolArray, counts: IntArray, positions: IntArray) -> None:
+def _count_cells(padded: Array, counts: IntArray, positions: IntArray) -> None:
     depth, height, width = padded.shape
     for z in range(depth - 1):
         for y in range(height - 1):
@@ -72,6 +72,6 @@ def surface(counts: IntArray, positions: IntArray, spacing_mm: Triple) -> tuple[
     a, b, c = np.moveaxis(corners * np.asarray(spacing_mm), 1, 0)
     normals = np.cross(b - a, c - a) / 2.0
     area = np.bincount(owners, np.linalg.norm(normals, axis=1), 256) @ counts
-    flux = np.bincount(owners, (a + b + c)[:, 0] / 3.0 * normals[:, 0], 256) @ counts
-    flux += np.bincount(owners, normals[:, 0], 256) @ positions * spacing_mm[0]
-    return float(abs(flux)), float(area)
+    within = np.bincount(owners, (a + b + c)[:, 0] / 3.0 * normals[:, 0], 256) @ counts
+    across = np.bincount(owners, normals[:, 0], 256) @ positions * spacing_mm[0]
+    return abs(float(within + across)), float(area)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,12 +20,15 @@ from idx.radiomics.intensity import ARBITRARY_BINS, intensity_histogram, intensi
 from idx.radiomics.local_intensity import PEAK_RADIUS_MM, local_intensity_features
 from idx.radiomics.naming import renamed
 from idx.radiomics.preparation import Margin, Region, grey_levels, prepare, spacing_of
-from idx.radiomics.settings import RadiomicsSettings
+from idx.radiomics.settings import MULTIPLE, RadiomicsSettings
 from idx.radiomics.shape import AUTOCORRELATION, autocorrelation_features, shape_features
 from idx.radiomics.texture import LevelVolume, neighbour_features, run_features, zone_features
 from idx.settings import current_settings, resolve_device
 from idx.table import FeatureSpec, FeatureTable, Missing
 from idx.volume import Mask, Volume
+
+if TYPE_CHECKING:
+    import torch
 
 Found = Mapping[str, float | Missing] | Mapping[tuple[str, str], float | Missing]
 
@@ -35,7 +40,7 @@ def extract(
     *,
     families: Sequence[str] | None = None,
     columns: str = "name",
-    device: str | None = None,
+    device: str | torch.device | None = None,
 ) -> FeatureTable:
     """Measure the radiomic features of one or several lesions (IBSI 1; with filters, IBSI 2).
 
@@ -89,7 +94,7 @@ def extract(
         chosen = chosen.replace(families=tuple(families) if not isinstance(families, str) else families)
     lesions = _lesions(lesion)
     plans = [_Plan(chosen, image_filter, ct.quantity if image_filter is None else "response") for image_filter in chosen.filters]
-    specs = [spec for plan in plans for spec in plan.specs()]
+    specs = [spec for plan in plans for spec in plan.specs]
     where = resolve_device(device)
     engine = engine_for(str(where))
     rows = {}
@@ -97,7 +102,7 @@ def extract(
         for mask in lesions:
             rows[mask.label] = _measure(ct, mask, plans, engine)
             advance(1)
-    provenance = Provenance("idx.radiomics.extract", _run_params(chosen, ct.quantity), tuple(_input_name(image) for image in (ct, *lesions)), device=str(where))
+    provenance = Provenance("idx.radiomics.extract", _run_params(chosen, ct.quantity), (_input_name(ct), *map(_input_name, lesions)), device=str(where))
     return renamed(FeatureTable.from_rows(rows, specs, index_name="lesion", provenance=provenance), columns)
 
 
@@ -122,36 +127,33 @@ class _Plan:
     quantity: str
 
     def __post_init__(self) -> None:
+        # Settings that cannot make grey levels are refused before anything is measured.
         if self.families & set(LEVEL_FAMILIES) and self.settings.n_bins is None:
-            self.settings.bin_size_of(self.quantity), self.origin
+            self.settings.bin_size_of(self.quantity)
 
-    @property
-    def origin(self) -> float | str:
-        """Lower edge of the first bin: responses do not share the image's range, so their bins lie at multiples of their size."""
-        if self.image_filter is not None and not isinstance(self.settings.bin_origin, float | int):
-            return "multiple"
-        return self.settings.bin_origin_of(self.quantity)
-
-    @property
+    @cached_property
     def wanted(self) -> tuple[Definition, ...]:
         """Features to measure; the shape does not change under a filter."""
         chosen = definitions(self.settings.families, self.settings.features)
         return tuple(d for d in chosen if self.image_filter is None or d.family != "shape")
 
-    @property
+    @cached_property
     def families(self) -> set[str]:
         return {definition.family for definition in self.wanted}
 
-    @property
+    @cached_property
     def keys(self) -> set[str]:
         return {definition.key for definition in self.wanted}
 
-    @property
+    @cached_property
     def level_settings(self) -> RadiomicsSettings:
-        """Settings that make grey levels of this image."""
-        return self.settings if self.settings.n_bins is not None else self.settings.replace(bin_origin=self.origin)
+        """Settings that make grey levels of this image. Responses do not share the image's range: their bins lie at multiples of their size."""
+        if self.settings.n_bins is not None:
+            return self.settings
+        own = self.image_filter is not None and not isinstance(self.settings.bin_origin, float | int)
+        return self.settings.replace(bin_origin=MULTIPLE if own else self.settings.bin_origin_of(self.quantity))
 
-    @property
+    @cached_property
     def ivh(self) -> dict[str, float | int | None]:
         """Discretisation of the intensity-volume histogram."""
         size, number = self.settings.ivh_bin_size, self.settings.ivh_n_bins
@@ -159,20 +161,24 @@ class _Plan:
             number = ARBITRARY_BINS
         return {"bin_size": size, "n_bins": number}
 
+    @cached_property
     def entries(self) -> list[tuple[Definition, str | None]]:
         """Feature and aggregation of every column."""
         return [(d, aggregation) for d in self.wanted for aggregation in aggregations_of(d.family, self.settings.aggregations)]
 
+    @cached_property
     def specs(self) -> list[FeatureSpec]:
         """Specification of every column."""
-        return [self._spec(definition, aggregation) for definition, aggregation in self.entries()]
+        steps = self.settings.step_params()
+        bins = self.level_settings.bin_params(self.quantity) if self.families & set(LEVEL_FAMILIES) else {}
+        return [self._spec(definition, aggregation, steps, bins) for definition, aggregation in self.entries]
 
-    def _spec(self, definition: Definition, aggregation: str | None) -> FeatureSpec:
+    def _spec(self, definition: Definition, aggregation: str | None, steps: dict[str, Setting], bins: dict[str, Setting]) -> FeatureSpec:
         params: dict[str, Setting] = {"key": definition.key, "family": definition.family, "formula": definition.formula, "settings": self.settings.name}
-        params |= self.settings.step_params()
+        params |= steps
         quantity = self.quantity
         if definition.family in LEVEL_FAMILIES:
-            params |= self.level_settings.bin_params(self.quantity)
+            params |= bins
         if definition.family == "ivh":
             params |= {f"ivh_{name}": value for name, value in self.ivh.items()}
             quantity = "1" if self.ivh["n_bins"] is not None else self.quantity
@@ -202,7 +208,7 @@ def _measure(ct: Volume, lesion: Mask, plans: Sequence[_Plan], engine: Engine) -
                 )
             measured = region.with_response(plan.image_filter.apply(region.around, region.spacing_mm, device=engine.device))
         found = _found(measured, plan, engine)
-        for spec, (definition, aggregation) in zip(plan.specs(), plan.entries(), strict=True):
+        for spec, (definition, aggregation) in zip(plan.specs, plan.entries, strict=True):
             row[spec.name] = found[definition.key if aggregation is None else (definition.key, aggregation)]
     return row
 
@@ -252,8 +258,9 @@ def _level_tasks(region: Region, plan: _Plan, engine: Engine) -> list[Callable[[
     placed = np.zeros(region.values.shape, dtype=np.int32)
     placed[region.intensity_mask] = levels
     volume = LevelVolume(placed, n_levels, region.mask)
-    by_family = {family: _textures_of(family, plan.settings.aggregations) for family in plan.families}
-    neighbours, zones = ({f: by_family[f] for f in group if f in by_family} for group in (("glcm", "ngtdm", "ngldm"), ("glszm", "gldzm")))
+    by_family: dict[str, tuple[str, ...]] = {family: _textures_of(family, plan.settings.aggregations) for family in plan.families}
+    neighbours: dict[str, tuple[str, ...]] = {family: by_family[family] for family in ("glcm", "ngtdm", "ngldm") if family in by_family}
+    zones: dict[str, tuple[str, ...]] = {family: by_family[family] for family in ("glszm", "gldzm") if family in by_family}
     tasks: list[Callable[[], Found]] = []
     if "glrlm" in by_family:
         tasks.append(lambda: run_features(volume, by_family["glrlm"], engine))

@@ -6,6 +6,7 @@ import numpy as np
 
 from idx._typing import FloatArray, IntArray
 from idx.kernels.discretise import fixed_bin_number, fixed_bin_size
+from idx.kernels.moments import spread_about
 from idx.table import Missing
 
 Features = dict[str, float | Missing]
@@ -20,24 +21,18 @@ def _ratio(numerator: float, denominator: float, reason: str) -> float | Missing
     return Missing(reason) if denominator == 0 else float(numerator / denominator)
 
 
-def _describe(x: FloatArray, weight: FloatArray | float, percentiles: FloatArray) -> Features:
-    """Measures that statistics and histogram share, of values (n,) that occur with some weights; of single values the weight is 1 / n."""
-
-    def mean_of(values: FloatArray) -> float:
-        return float(values.sum() * weight) if isinstance(weight, float) else float(values @ weight)
-
+def _describe(x: FloatArray, share: FloatArray | None, percentiles: FloatArray) -> Features:
+    """Measures that statistics and histogram have in common, of values (n,) and their shares (None: each one n-th)."""
     p10, p25, median, p75, p90 = (float(p) for p in percentiles)
-    low, high, mean = float(x.min()), float(x.max()), mean_of(x)
-    deviation = x - mean
-    square = deviation**2
-    variance = 0.0 if low == high else mean_of(square)
-    skewness: float | Missing = Missing("constant") if low == high else mean_of(square * deviation) / variance**1.5
-    kurtosis: float | Missing = Missing("constant") if low == high else mean_of(square * square) / variance**2 - 3.0
+    low, high = float(x.min()), float(x.max())
+    mean = low if low == high else float(x.mean() if share is None else x @ share)
+    variance, third, fourth, deviation, from_median, robust = spread_about(x, np.zeros(0) if share is None else share, mean, median, p10, p90)
+    constant = low == high
     return {
-        "mean": low if low == high else mean,
+        "mean": mean,
         "variance": variance,
-        "skewness": skewness,
-        "kurtosis": kurtosis,
+        "skewness": Missing("constant") if constant else third / variance**1.5,
+        "kurtosis": Missing("constant") if constant else fourth / variance**2 - 3.0,
         "median": median,
         "minimum": low,
         "p10": p10,
@@ -45,21 +40,13 @@ def _describe(x: FloatArray, weight: FloatArray | float, percentiles: FloatArray
         "maximum": high,
         "interquartile_range": p75 - p25,
         "range": high - low,
-        "mean_absolute_deviation": mean_of(np.abs(deviation)),
-        "robust_mean_absolute_deviation": _robust_deviation(x, weight, p10, p90),
-        "median_absolute_deviation": mean_of(np.abs(x - median)),
+        "mean_absolute_deviation": deviation,
+        # A region of two voxels keeps none between its interpolated percentiles.
+        "robust_mean_absolute_deviation": Missing("too_few_voxels") if np.isnan(robust) else robust,
+        "median_absolute_deviation": from_median,
         "coefficient_of_variation": _ratio(variance**0.5, mean, "zero_mean"),
         "quartile_coefficient_of_dispersion": _ratio(p75 - p25, p75 + p25, "zero_denominator"),
     }
-
-
-def _robust_deviation(x: FloatArray, weight: FloatArray | float, low: float, high: float) -> float | Missing:
-    kept = (x >= low) & (x <= high)
-    if not kept.any():  # a region of two voxels keeps none between its interpolated percentiles
-        return Missing("too_few_voxels")
-    robust = x[kept]
-    share = np.full(len(robust), 1.0 / len(robust)) if isinstance(weight, float) else weight[kept] / weight[kept].sum()
-    return float(np.abs(robust - robust @ share) @ share)
 
 
 def intensity_statistics(intensities: FloatArray) -> Features:
@@ -77,7 +64,7 @@ def intensity_statistics(intensities: FloatArray) -> Features:
     """
     x = np.asarray(intensities, dtype=np.float64)
     energy = float(x @ x)
-    features = _describe(x, 1.0 / x.size, np.percentile(x, PERCENTILES))
+    features = _describe(x, None, np.percentile(x, PERCENTILES))
     features |= {"energy": energy, "root_mean_square": float((energy / x.size) ** 0.5)}
     return {f"{name}_intensity" if name in _ADJECTIVES else f"intensity_{name}": value for name, value in features.items()}
 
@@ -99,7 +86,7 @@ def intensity_histogram(levels: IntArray, n_levels: int) -> Features:
     """
     counts = np.bincount(levels, minlength=n_levels + 1)[1:].astype(np.float64)
     present = np.flatnonzero(counts)
-    level, share = present + 1.0, counts[present] / len(levels)
+    level, share = (present + 1).astype(np.float64), counts[present] / len(levels)
     features = _describe(level, share, _percentiles_of_counts(level, counts[present]))
     mean = float(level @ share)
     most = np.flatnonzero(counts == counts.max()) + 1
@@ -162,7 +149,8 @@ def intensity_volume_histogram(
     v10, v90 = (float(volume[np.argmax(fraction >= x - 1e-12)]) for x in _FRACTIONS)
     i10, i90 = (float(steps[np.argmax(volume <= x)]) if (volume <= x).any() else float(2 * steps[-1] - steps[-2]) for x in _FRACTIONS)
     area = float(np.trapezoid(volume, fraction))
-    return dict(zip(names, (v10, v90, i10, i90), strict=True)) | {
+    features: Features = dict(zip(names, (v10, v90, i10, i90), strict=True))
+    return features | {
         "ivh_volume_fraction_difference": v10 - v90,
         "ivh_intensity_difference": i10 - i90,
         "ivh_area_under_curve": area,
@@ -172,11 +160,12 @@ def intensity_volume_histogram(
 def _ivh_steps(x: FloatArray, limits: tuple[float, float] | None, bin_size: float | None, n_bins: int | None) -> tuple[FloatArray, FloatArray]:
     """Discretised intensities and the steps of the histogram."""
     if n_bins is not None:
-        return fixed_bin_number(x, n_bins=n_bins).astype(np.float64), np.arange(1.0, n_bins + 1.0)
+        return fixed_bin_number(x, n_bins=n_bins).astype(np.float64), np.arange(1, n_bins + 1).astype(np.float64)
     low, high = (float(x.min()), float(x.max())) if limits is None else limits
     if bin_size is not None:
         levels = fixed_bin_size(x, width=bin_size, origin=low)
         n_steps = max(int(np.ceil((high - low) / bin_size)), int(levels.max()))
-        return low + (levels - 0.5) * bin_size, low + (np.arange(1, n_steps + 1) - 0.5) * bin_size
+        centres = low + (np.arange(1, n_steps + 1).astype(np.float64) - 0.5) * bin_size
+        return centres[levels - 1], centres
     low, high = float(x.min()), float(x.max())
-    return x, low + np.arange(int(np.floor(high - low)) + 1)
+    return x, np.asarray(low + np.arange(int(np.floor(high - low)) + 1), dtype=np.float64)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -62,7 +63,7 @@ class Region:
         """Voxel spacing (x, y, z) in mm."""
         return self.grid.spacing_mm
 
-    @property
+    @cached_property
     def intensities(self) -> FloatArray:
         """Intensities that count, (n,)."""
         return self.values[self.intensity_mask]

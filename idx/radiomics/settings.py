@@ -212,10 +212,10 @@ class RadiomicsSettings:
 
     def step_params(self) -> dict[str, Setting]:
         """Settings that every feature depends on, as plain values that fit a file."""
-        limits = self.resegment_range
-        spacing = self.spacing_mm
+        limits, spacing = self.resegment_range, self.spacing_mm
+        each = (spacing,) * 3 if isinstance(spacing, float | int) else spacing
         return {
-            "spacing_mm": None if spacing is None else f"{spacing:g}" if isinstance(spacing, float) else " x ".join("own" if s is None else f"{s:g}" for s in spacing),
+            "spacing_mm": None if each is None else " x ".join("own" if mm is None else f"{mm:g}" for mm in each),
             "interpolation": None if spacing is None else self.interpolation,
             "round_intensities": self.round_intensities,
             "resegment_range": None if limits is None else f"{limits[0]:g} to {limits[1]:g}",

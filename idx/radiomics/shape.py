@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 
 import numpy as np
 
-from idx._typing import FloatArray, IntArray, Triple
+from idx._typing import FloatArray, IntArray
 from idx.errors import GeometryError
 from idx.kernels.engine import Engine, engine_for
 from idx.kernels.hull import Hull, convex_hull, extreme_points, smallest_box, smallest_ellipsoid

@@ -53,7 +53,9 @@ KEYS: dict[str, tuple[str, ...]] = {
     "glcm": tuple(f"glcm_{name}" for name in GLCM_FEATURES),
     "glrlm": _emphasis_keys("glrlm", "short_run", "long_run", "run", "run_length", percentage="run_percentage", entropy="run_entropy", plural=True),
     "glszm": _emphasis_keys("glszm", "small_zone", "large_zone", "zone", "zone_size", percentage="zone_percentage", entropy="zone_size_entropy"),
-    "gldzm": _emphasis_keys("gldzm", "small_distance", "large_distance", "zone", "zone_distance", percentage="zone_percentage", entropy="zone_distance_entropy"),
+    "gldzm": _emphasis_keys(
+        *("gldzm", "small_distance", "large_distance", "zone", "zone_distance"), percentage="zone_percentage", entropy="zone_distance_entropy"
+    ),
     "ngtdm": tuple(f"ngtdm_{name}" for name in ("coarseness", "contrast", "busyness", "complexity", "strength")),
     "ngldm": (
         *_emphasis_keys(
@@ -84,7 +86,6 @@ class LevelVolume:
     levels: Array
     n_levels: int
     mask: BoolArray
-
 
     def slabs(self, cells_per_slice: int) -> Iterator[LevelVolume]:
         """Pieces of a few whole slices whose matrices together have no more than ``CELLS_AT_ONCE`` cells."""
@@ -232,8 +233,9 @@ def _dense_emphases(matrices: Array, voxels: IntArray) -> FloatArray:
     """Emphasis features (m, 16) of matrices (m, n_levels, k) whose columns stand for 1, 2, ..."""
     rows = []
     for matrix, n in zip(matrices, voxels, strict=True):
-        level, second = np.nonzero(matrix)
-        rows.append(emphasis_features(level + 1.0, second + 1.0, matrix[level, second].astype(np.float64), int(n)))
+        row, column = np.nonzero(matrix)
+        level, second = (row + 1).astype(np.float64), (column + 1).astype(np.float64)
+        rows.append(emphasis_features(level, second, matrix[row, column].astype(np.float64), int(n)))
     return np.array(rows)
 
 
@@ -261,8 +263,8 @@ def emphasis_features(level: FloatArray, second: FloatArray, count: FloatArray, 
     n = count.sum()
     share = count / n
     level2, second2 = level**2, second**2
-    by_level: FloatArray = np.bincount(level.astype(np.int64), count)
-    by_second: FloatArray = np.bincount(np.unique(second, return_inverse=True)[1], count)
+    by_level = np.bincount(level.astype(np.int64), count)
+    by_second = np.bincount(np.unique(second, return_inverse=True)[1], count)
     level_non_uniformity, second_non_uniformity = by_level @ by_level / n, by_second @ by_second / n
     return np.array(
         [
