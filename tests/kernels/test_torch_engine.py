@@ -197,6 +197,15 @@ def test_cells_equal_a_loop(engine, levels):
     np.testing.assert_array_equal(found[1], positions)
 
 
+def sphere_means_by_loops(values, mask, radius_mm):
+    points = np.argwhere(np.ones(values.shape)) * SPACING_MM[::-1]
+    means = []
+    for centre in np.argwhere(mask) * SPACING_MM[::-1]:
+        within = ((points - centre) ** 2).sum(axis=1) <= radius_mm**2 * (1 + 1e-9)
+        means.append(np.nanmean(values.ravel()[within]))
+    return means
+
+
 # A ball of one voxel, one whose radius is exactly two steps along x, and one that is larger than the array.
 @pytest.mark.parametrize("radius_mm", [0.5, 1.4, 2.6, 40.0])
 @pytest.mark.parametrize("shape", [(5, 6, 7), (1, 7, 8), (9, 1, 4), (1, 1, 1)])
@@ -206,12 +215,15 @@ def test_sphere_means_equal_direct_sums(engine, shape, radius_mm):
     values[rng.random(shape) < 0.1] = np.nan
     mask = (rng.random(shape) < 0.6) & np.isfinite(values)
     mask.flat[0], values.flat[0] = True, np.float64(5.0)
-    points = np.argwhere(np.ones(shape)) * SPACING_MM[::-1]
-    direct = []
-    for centre in np.argwhere(mask) * SPACING_MM[::-1]:
-        within = ((points - centre) ** 2).sum(axis=1) <= radius_mm**2 * (1 + 1e-9)
-        direct.append(np.nanmean(values.ravel()[within]))
-    np.testing.assert_allclose(engine.sphere_means(values, mask, SPACING_MM, radius_mm), direct, rtol=1e-12)
+    np.testing.assert_allclose(engine.sphere_means(values, mask, SPACING_MM, radius_mm), sphere_means_by_loops(values, mask, radius_mm), rtol=1e-12)
+
+
+@pytest.mark.parametrize("radius_mm", [0.5, 2.6, 6.2])
+def test_spheres_reach_beyond_a_small_lesion(engine, radius_mm):
+    values = np.random.default_rng(14).normal(-300.0, 120.0, (9, 14, 15))
+    mask = np.zeros(values.shape, dtype=bool)
+    mask[4:6, 5:8, 6:8] = True
+    np.testing.assert_allclose(engine.sphere_means(values, mask, SPACING_MM, radius_mm), sphere_means_by_loops(values, mask, radius_mm), rtol=1e-12)
 
 
 def test_infinite_values_do_not_count(engine):
