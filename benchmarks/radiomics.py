@@ -32,7 +32,13 @@ REFERENCE = Path(__file__).parent.parent / "tests" / "oracles" / "pyradiomics_re
 FAMILIES = ("shape", "firstorder", "glcm", "glrlm", "glszm", "gldm", "ngtdm")
 MAP_FAMILIES = ("firstorder", "glcm")
 MAP_CASE = "lung1"
-EXTRA_JOBS = {"pyradiomics": ("shared_with_provenance",), "flash": ("shared_with_provenance", "everything"), "fastrad": ("shared_whole_image",)}
+SMALL_CASES = ("ibsi_ct", "lung1", "brain1")
+EXTRA_JOBS = {
+    "pyradiomics": {"shared_with_provenance": SMALL_CASES},
+    "flash": {"shared_with_provenance": SMALL_CASES, "everything": CASES},
+    "fastrad": {"shared_whole_image": ("lung1",)},
+}
+"""Jobs of single peers, with the cases they are run at."""
 MAP_PEERS = ("pyradiomics", "flash")
 LEFT_OUT = {("fastrad", "large"): "not run: its pairwise diameters take about 20 s at 125,000 voxels and grow with the square of the surface"}
 LONG_CALL_S = 5.0
@@ -89,8 +95,7 @@ def jobs_of(peer: str, case: Case, run: Run) -> dict[str, list[str]]:
     jobs = {"shared": shared}
     if run.families:
         jobs |= {family: [name for name in shared if name.startswith(family + "_")] for family in FAMILIES}
-    if case.name != "large":
-        jobs |= dict.fromkeys(EXTRA_JOBS.get(peer, ()), shared)
+    jobs |= {job: shared for job, at in EXTRA_JOBS.get(peer, {}).items() if case.name in at}
     if case.name == MAP_CASE and peer in MAP_PEERS:
         jobs["maps"] = [name for name in shared if name.startswith(tuple(family + "_" for family in MAP_FAMILIES))]
     return jobs

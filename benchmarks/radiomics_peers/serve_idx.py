@@ -10,16 +10,16 @@ import torch
 from serving import THREADS, Peer, serve
 
 import idx
-from idx.radiomics.catalog import CATALOG, PYRADIOMICS_KURTOSIS_SHIFT, aggregations_of
+from idx.radiomics.catalog import CATALOG, PYRADIOMICS_KURTOSIS_SHIFT
+from idx.radiomics.naming import renamed
 from idx.settings import use_settings
 
 DEVICE = sys.argv[1]
-AGGREGATIONS = ("3d_averaged",)
 
 
 def settings_for(kind: str, features: Sequence[str]) -> idx.radiomics.RadiomicsSettings:
     """Settings of a job: bins of 25 anchored as PyRadiomics anchors them, one matrix per direction, the image's own grid."""
-    common = {"bin_size": 25.0, "bin_origin": "multiple", "aggregations": AGGREGATIONS}
+    common = {"bin_size": 25.0, "bin_origin": "multiple", "aggregations": ("3d_averaged",)}
     if kind in ("full", "everything"):
         return idx.radiomics.RadiomicsSettings(**common)
     wanted = [definition for definition in CATALOG.values() if definition.pyradiomics in features]
@@ -52,30 +52,23 @@ class Idx(Peer):
     def values(self, result: idx.FeatureTable | Mapping[str, idx.radiomics.FeatureMap]) -> Mapping[str, float]:
         """Numbers by PyRadiomics' names where it has the feature, or sums over maps."""
         if isinstance(result, idx.FeatureTable):
-            return {peer_name(column): value + shift(column) for column, value in result.values.iloc[0].items()}
-        return {peer_name(column): float(np.nansum(each.values)) + shift(column) * np.isfinite(each.values).sum() for column, each in result.items()}
+            row = renamed(result, "pyradiomics").values.iloc[0]
+            return {name.removeprefix("original_"): float(value) for name, value in row.items()}
+        return {MAPPED[name]: map_sum(MAPPED[name], each.values) for name, each in result.items()}
 
     def device_peak_bytes(self) -> int | None:
         """Most CUDA memory taken so far."""
         return torch.cuda.max_memory_allocated() if DEVICE == "cuda" else None
 
 
-DEFINITIONS = {
-    definition.column(quantity, aggregation): definition
-    for definition in CATALOG.values()
-    for quantity in ("hu", "arbitrary")
-    for aggregation in (None, *aggregations_of(definition.family, AGGREGATIONS))
-}
+MAPPED = {f"local_{definition.column(quantity)}": definition.pyradiomics for definition in CATALOG.values() for quantity in ("hu", "arbitrary")}
+"""PyRadiomics' name of a map."""
 
 
-def peer_name(column: str) -> str:
-    """PyRadiomics' name of a column, or the column where it has no such feature."""
-    return DEFINITIONS[column].pyradiomics or column
-
-
-def shift(column: str) -> float:
-    """What PyRadiomics has more than idx: it does not subtract 3 from the kurtosis."""
-    return PYRADIOMICS_KURTOSIS_SHIFT if DEFINITIONS[column].pyradiomics == "firstorder_Kurtosis" else 0.0
+def map_sum(name: str, values: np.ndarray) -> float:
+    """Sum over a map; PyRadiomics does not subtract 3 from the kurtosis."""
+    shift = PYRADIOMICS_KURTOSIS_SHIFT if name == "firstorder_Kurtosis" else 0.0
+    return float(np.nansum(values + shift))
 
 
 torch.set_num_threads(THREADS)
