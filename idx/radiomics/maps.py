@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,6 +23,9 @@ from idx.radiomics.settings import RadiomicsSettings
 from idx.settings import current_settings, resolve_device
 from idx.table import REASONS, FeatureSpec
 from idx.volume import Mask, Volume
+
+if TYPE_CHECKING:
+    import torch
 
 SD = "intensity_sd"
 MAP_FAMILIES: Mapping[str, tuple[str, ...]] = FrozenMapping({"intensity": (*STATISTICS, SD), "histogram": SHARES, "glcm": COOCCURRENCE})
@@ -109,7 +113,7 @@ def feature_maps(
     features: Sequence[str] | None = None,
     families: Sequence[str] | None = None,
     aggregation: str = "3d_averaged",
-    device: str | None = None,
+    device: str | torch.device | None = None,
 ) -> dict[str, FeatureMap]:
     """Measure features in the part of a lesion that lies around each of its voxels.
 
@@ -135,7 +139,7 @@ def feature_maps(
         features, beside ``features``.
     aggregation : str
         "3d_averaged" averages the features of the co-occurrence matrices of the 13 directions; "3d_merged" measures the sum of the matrices.
-    device : str or None
+    device : str, torch.device or None
         Torch device; None means the setting. The CPU has compiled kernels and uses the setting's workers.
 
     Returns
@@ -199,7 +203,7 @@ def _radius(radius_mm: float | None, radius_voxels: int | None) -> dict[str, flo
     if radius_mm is not None and radius_voxels is not None:
         raise GeometryError(f"the neighbourhood must be set by radius_mm or radius_voxels; got both ({radius_mm}, {radius_voxels}). Pass one of them.")
     if radius_voxels is not None:
-        if radius_voxels != int(radius_voxels) or radius_voxels < 1:
+        if not isinstance(radius_voxels, int | np.integer) or radius_voxels < 1:
             raise GeometryError(f"radius_voxels must be a whole number of at least 1; got {radius_voxels}. Pass for example 1, or radius_mm.")
         return {"radius_voxels": int(radius_voxels)}
     radius_mm = DEFAULT_RADIUS_MM if radius_mm is None else radius_mm
@@ -208,7 +212,7 @@ def _radius(radius_mm: float | None, radius_voxels: int | None) -> dict[str, flo
     return {"radius_mm": float(radius_mm)}
 
 
-def _kernels(device: str | None) -> tuple[Callable[..., FloatArray], Callable[..., FloatArray], Callable[..., FloatArray]]:
+def _kernels(device: str | torch.device | None) -> tuple[Callable[..., FloatArray], Callable[..., FloatArray], Callable[..., FloatArray]]:
     """What measures statistics, shares and co-occurrence: compiled for the CPU, or torch."""
     target = resolve_device(device)
     if target.type == "cpu":
@@ -220,7 +224,7 @@ def _kernels(device: str | None) -> tuple[Callable[..., FloatArray], Callable[..
 
 
 def _measure(
-    region: Region, settings: RadiomicsSettings, around: Neighbourhoods, wanted: Iterable[str], merged: bool, device: str | None
+    region: Region, settings: RadiomicsSettings, around: Neighbourhoods, wanted: Iterable[str], merged: bool, device: str | torch.device | None
 ) -> dict[str, FloatArray]:
     """Columns (n,) by key, of all features of the families that are wanted."""
     statistics, shares, cooccurrence = _kernels(device)

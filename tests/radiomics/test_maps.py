@@ -222,6 +222,7 @@ def test_cuda_gives_the_same_maps(scan):
         ({"radius_mm": np.nan}, GeometryError, "radius_mm"),
         ({"radius_voxels": 0}, GeometryError, "radius_voxels"),
         ({"radius_voxels": 1.5}, GeometryError, "radius_voxels"),
+        ({"radius_voxels": np.nan}, GeometryError, "radius_voxels"),
         ({"radius_voxels": 1, "radius_mm": 2.0}, GeometryError, "one of them"),
         ({"settings": RadiomicsSettings(filters=(Doubled(),))}, FormatError, "filters"),
     ],
