@@ -47,7 +47,8 @@ class BaseFilter(ABC):
     def name(self) -> str:
         """Prefix of columns, a valid identifier, different for different settings; defaults are left out."""
         flat = "_2d" if self.dimensions == 2 else ""
-        return self._stem() + flat + ("" if self.boundary == "mirror" else f"_{self.boundary}")
+        usual = next(field.default for field in fields(self) if field.name == "boundary")
+        return self._stem() + flat + ("" if self.boundary == usual else f"_{self.boundary}")
 
     @property
     def definition(self) -> str:

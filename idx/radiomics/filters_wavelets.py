@@ -125,18 +125,21 @@ class SimoncelliWavelet(BaseFilter):
     ----------
     level : int
         From 1, the finest; each level halves the frequencies.
-    dimensions, boundary
+    dimensions
         See :class:`~idx.radiomics.filters_base.BaseFilter`.
+    boundary : str
+        "periodic", the spectrum of the image itself, as for the references of IBSI 2. Under another boundary the image is first
+        extended to either side, by 32 voxels at level 1 and twice as many at each further level.
 
     Notes
     -----
-    The filter is its gain at each frequency, so that every voxel takes part in every response. The transform is periodic; under
-    another boundary the image is first extended to either side, by 32 voxels at level 1 and twice as many at each further level,
-    and then filtered as any larger image. IBSI spreads the n frequencies of an axis evenly from -1 to 1 times Nyquist, which
-    stretches them by n / (n - 1): responses depend a little on the size of the image.
+    The filter is its gain at each frequency, so that every voxel takes part in every response. IBSI spreads the n frequencies of
+    an axis evenly from -1 to 1 times Nyquist, which stretches them by n / (n - 1): responses depend a little on the size of the
+    image, extended or not.
     """
 
     level: int = 1
+    boundary: str = field(default="periodic", kw_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
