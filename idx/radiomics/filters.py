@@ -18,7 +18,7 @@ from idx.provenance import Setting
 from idx.radiomics.filters_base import ISOTROPY_TOLERANCE, BaseFilter, in_array_order, label, require_isotropic, require_pooling, require_positive
 
 MIN_SIGMA_VOXELS = 0.75
-"""Smallest standard deviation of a sampled Laplacian of Gaussian: at 0.75 voxels its weights sum to 0.1 % of their size, at 0.5 to 14 %."""
+"""Smallest standard deviation of a sampled Laplacian of Gaussian: at 0.75 voxels its weights sum to 0.1 % of their absolute values, at 0.5 to 17 %."""
 
 
 @runtime_checkable
