@@ -12,29 +12,29 @@ from idx.radiomics.maps import MAP_AGGREGATIONS, MAP_FAMILIES
 from idx.radiomics.settings import RadiomicsSettings
 from idx.volume import CTVolume, Mask
 
-REFERENCE = pd.read_csv(Path(__file__).parent.parent / "oracles" / "ibsi1_reference.csv", comment="#", dtype={"aggregation": str}).fillna({"aggregation": ""})
+REFERENCE = pd.read_csv(Path(__file__).parent.parent / "oracles" / "ibsi1_reference_values.csv", comment="#", dtype=str, keep_default_na=False)
 KEYS = [key for keys in MAP_FAMILIES.values() for key in keys if key in CATALOG]
+KEY_OF = {CATALOG[key].ibsi_id: key for key in KEYS}
 
 
 def tolerance_of(row):
     """The printed tolerance; a row without one must agree to its three printed digits."""
-    if not np.isnan(row.tolerance):
-        return row.tolerance
-    return 0.5 * 10.0 ** (np.floor(np.log10(abs(row.value))) - 2)
+    return float(row.tolerance) if row.tolerance else 0.5 * 10.0 ** (np.floor(np.log10(abs(float(row.value)))) - 2)
 
 
 @pytest.mark.parametrize("aggregation", MAP_AGGREGATIONS)
 def test_digital_phantom(digital_phantom, aggregation):
     settings = RadiomicsSettings(bin_size=1.0, resegment_range=(1.0, 9.0))
     maps = feature_maps(*digital_phantom, settings, radius_mm=100.0, families=list(MAP_FAMILIES), aggregation=aggregation)
-    rows = REFERENCE[(REFERENCE.dataset == "digital_phantom") & REFERENCE.feature.isin(KEYS) & REFERENCE.aggregation.isin(["", aggregation])]
-    assert len(rows) == len(KEYS) == 45
+    is_mine = REFERENCE.ibsi_id.isin(KEY_OF) & REFERENCE.aggregation.str.lower().str.replace(", ", "_").isin(["", aggregation])
+    rows = REFERENCE[is_mine & (REFERENCE.dataset == "digital_phantom")]
+    assert len(rows) == len(KEYS) == len(KEY_OF) == 45
     for row in rows.itertuples():
-        mapped = maps[f"local_{CATALOG[row.feature].column()}"]
+        mapped = maps[f"local_{CATALOG[KEY_OF[row.ibsi_id]].column()}"]
         inside = ~np.isnan(mapped.values)
         assert inside.sum() == digital_phantom[1].values.sum()
         assert np.ptp(mapped.values[inside]) < 1e-9
-        assert abs(mapped.values[inside][0] - row.value) <= tolerance_of(row) * (1 + 1e-9), row.feature
+        assert abs(mapped.values[inside][0] - float(row.value)) <= tolerance_of(row) * (1 + 1e-9), row.feature
 
 
 @pytest.mark.parametrize("aggregation", MAP_AGGREGATIONS)
