@@ -19,10 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from idx.demo import Summary
+    from idx.radiomics import Conformance
     from idx.table import FeatureSpec
 
 EXIT_ERROR = 1
 """Exit code of an error that idx explains; usage errors exit with 2."""
+CONSENSUS_LEVELS = ("very strong", "strong", "moderate", "weak", "none", "")
+"""Levels of consensus of IBSI; maps and features of IBSI 2 come without."""
 ANYWHERE = ("--quiet", "-q", "--debug")
 """Flags that may stand anywhere on the command line."""
 
@@ -132,6 +135,45 @@ def radiomics_features() -> None:
     from idx.radiomics import feature_specs
 
     _print_specs("Radiomic features", feature_specs())
+
+
+@radiomics_app.command("conformance")
+def radiomics_conformance(
+    data: Annotated[Path, typer.Option("--data", help="Folder with IBSI's references (radiomics/) and phantoms (ct/).")],
+    json: Annotated[Path | None, typer.Option("--json", help="File for all counts, misses and measured values.")] = None,
+    device: Annotated[str | None, typer.Option("--device", help="Torch device; the default is the setting.")] = None,
+) -> None:
+    """Measure IBSI's phantoms and say which reference values idx meets."""
+    from idx.radiomics import conformance
+
+    result = conformance(data, device=device)
+    if json is not None:
+        json.parent.mkdir(parents=True, exist_ok=True)
+        json.write_text(result.to_json(), encoding="utf-8")
+    _print_conformance(result)
+
+
+def _print_conformance(result: Conformance) -> None:
+    console = Console()
+    counts = result.by_set()
+    levels = [level for level in CONSENSUS_LEVELS if any(level in by_level for by_level in counts.values())]
+    table = Table(title="IBSI references, matched of all, by level of consensus", title_justify="left")
+    table.add_column("set")
+    for level in levels:
+        table.add_column(level or "no level given", justify="right")
+    for name, by_level in counts.items():
+        table.add_row(name, *("{} of {}".format(*by_level[level]) if level in by_level else "" for level in levels))
+    console.print(table)
+    verdicts = list(result.by_feature().values())
+    console.print(f"Features and maps: {verdicts.count('matched')} matched, {verdicts.count('partly')} partly, {verdicts.count('not')} not", highlight=False)
+    for check in result.missed:
+        where = ", ".join(part for part in (check.reference_set, check.aggregation, check.consensus) if part)
+        console.print(f"not matched: {check.feature} ({where}): {check.measured} for {check.reference}: {check.reason}", highlight=False, markup=False)
+    for row in result.void:
+        console.print(f"left out: {row['feature']} ({row['reference_set']}): {row['evidence']}", highlight=False, markup=False)
+    for path in result.absent:
+        console.print(f"absent: {path}", highlight=False, markup=False)
+    console.print(f"[bold]{result.matched} of {len(result.checks)} references matched[/bold] (idx {idx.__version__}, {result.device})", highlight=False)
 
 
 @histology_app.command("features")

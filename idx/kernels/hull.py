@@ -11,7 +11,7 @@ from scipy.spatial.distance import pdist
 
 from idx._typing import BoolArray, FloatArray, IntArray
 
-ELLIPSOID_TOLERANCE = 1e-7
+ELLIPSOID_TOLERANCE = 1e-11
 """Points may stick out of the enclosing ellipsoid by this share of its axes."""
 ELLIPSOID_STEPS = 200
 """Steps between two looks at which points still matter."""

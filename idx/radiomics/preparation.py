@@ -192,7 +192,8 @@ def _resampled(
     # Only voxels nearer than one old index to the lesion can be touched by its interpolated mask.
     first = [int(np.searchsorted(axis, b.start - 1, side="right")) for axis, b in zip(whole, box, strict=True)]
     z, y, x = (axis[(axis > b.start - 1) & (axis < b.stop)] for axis, b in zip(whole, box, strict=True))
-    inside = interpolate_linear(lesion.values, (z, y, x)) >= MASK_THRESHOLD
+    missed = 0 in (len(z), len(y), len(x))
+    inside = np.zeros((0, 0, 0), dtype=bool) if missed else interpolate_linear(lesion.values, (z, y, x)) >= MASK_THRESHOLD
     if not inside.any():  # a lesion thinner than the new spacing may fall between its samples
         raise GeometryError(
             f"lesion must keep at least one voxel when resampled; got none at {spacing_mm} mm (label '{lesion.label}'). Pass a finer spacing_mm."

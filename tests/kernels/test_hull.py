@@ -47,7 +47,7 @@ def test_hull_of_a_box():
 
 @pytest.mark.parametrize("seed", range(4))
 def test_smallest_bodies_around_a_turned_box(seed):
-    corners = corners_of_a_box((7, 5, 3), Rotation.random(random_state=seed).as_matrix()) + [100.0, -40.0, 7.0]
+    corners = corners_of_a_box((7, 5, 3), Rotation.random(random_state=seed).as_matrix()) + np.array([100.0, -40.0, 7.0])
     np.testing.assert_allclose(smallest_box(convex_hull(corners)), [7, 5, 3], rtol=1e-9)
     # The ellipsoid through the corners of a box has its half edges times the root of 3.
     np.testing.assert_allclose(smallest_ellipsoid(corners), np.sqrt(3.0) * np.array([7, 5, 3]) / 2, rtol=1e-6)

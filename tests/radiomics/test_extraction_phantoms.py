@@ -3,7 +3,7 @@
 import pytest
 
 import idx
-from idx.radiomics import extract, surface_area_mm2
+from idx.radiomics import RadiomicsSettings, extract, surface_area_mm2
 
 
 # The last number is the excess of the faceted surface that the notes of surface_area_mm2 state.
@@ -34,6 +34,6 @@ def test_dicom_and_nifti_give_the_same_features(real_data):
     nifti = idx.read_ct(folder / "nifti" / "image" / "phantom.nii.gz")
     outlined = idx.read_mask(next((folder / "dicom" / "mask").iterdir()), like=dicom)
     painted = idx.read_mask(folder / "nifti" / "mask" / "mask.nii.gz", like=nifti)
-    for settings in ({}, {"spacing_mm": 2.0, "resegment_hu": (-1000, 400)}):
-        one, other = extract(dicom, outlined, **settings), extract(nifti, painted, **settings)
+    for settings in (RadiomicsSettings(), RadiomicsSettings.ibsi("C")):
+        one, other = extract(dicom, outlined, settings), extract(nifti, painted, settings)
         assert one.values.iloc[0].to_numpy() == pytest.approx(other.values.iloc[0].to_numpy(), rel=1e-6)

@@ -10,70 +10,13 @@ import pandas as pd
 import pytest
 
 from idx.kernels.resample import centred_positions, interpolate_cubic, interpolate_linear
-from idx.radiomics.filters import GaborFilter, LaplacianOfGaussian, LawsFilter, MeanFilter
-from idx.radiomics.filters_wavelets import RieszFilter, SeparableWavelet, SimoncelliWavelet
+from idx.radiomics.conformance_sets import FILTERED_SETS, RESPONSE_MAPS
+from idx.radiomics.filters import LaplacianOfGaussian
 from idx.radiomics.intensity import intensity_statistics
 
 MAP_TOLERANCE = 0.01
 """Of the range of the reference map."""
-MAPS = {
-    "1_a_1": ("checkerboard", MeanFilter(15, boundary="zero")),
-    "1_a_2": ("checkerboard", MeanFilter(15, boundary="nearest")),
-    "1_a_3": ("checkerboard", MeanFilter(15, boundary="periodic")),
-    "1_a_4": ("checkerboard", MeanFilter(15, boundary="mirror")),
-    "1_b_1": ("impulse", MeanFilter(15, dimensions=2, boundary="zero")),
-    "2_a": ("impulse", LaplacianOfGaussian(3.0, boundary="zero")),
-    "2_b": ("checkerboard", LaplacianOfGaussian(5.0, boundary="mirror")),
-    "2_c": ("checkerboard", LaplacianOfGaussian(5.0, dimensions=2, boundary="mirror")),
-    "3_a_1": ("impulse", LawsFilter("E5L5S5", boundary="zero")),
-    "3_a_2": ("impulse", LawsFilter("E5L5S5", "max", boundary="zero")),
-    "3_a_3": ("impulse", LawsFilter("E5L5S5", "max", 7, boundary="zero")),
-    "3_b_1": ("checkerboard", LawsFilter("E3W5R5", boundary="mirror")),
-    "3_b_2": ("checkerboard", LawsFilter("E3W5R5", "max", boundary="mirror")),
-    "3_b_3": ("checkerboard", LawsFilter("E3W5R5", "max", 7, boundary="mirror")),
-    "3_c_1": ("checkerboard", LawsFilter("L5S5", dimensions=2, boundary="mirror")),
-    "3_c_2": ("checkerboard", LawsFilter("L5S5", "max", dimensions=2, boundary="mirror")),
-    "3_c_3": ("checkerboard", LawsFilter("L5S5", "max", 7, dimensions=2, boundary="mirror")),
-    "4_a_1": ("impulse", GaborFilter(10.0, 4.0, 0.5, 60.0, dimensions=2, boundary="zero")),
-    "4_a_2": ("impulse", GaborFilter(10.0, 4.0, 0.5, 0.0, 45.0, boundary="zero")),
-    "4_b_1": ("sphere", GaborFilter(20.0, 8.0, 2.5, 225.0, dimensions=2, boundary="mirror")),
-    "4_b_2": ("sphere", GaborFilter(20.0, 8.0, 2.5, 0.0, 22.5, boundary="mirror")),
-    "5_a_1": ("impulse", SeparableWavelet("db2", "LHL", boundary="zero")),
-    "5_a_2": ("impulse", SeparableWavelet("db2", "LHL", 1, "average", boundary="zero")),
-    "6_a_1": ("sphere", SeparableWavelet("coif1", "HHL", boundary="periodic")),
-    "6_a_2": ("sphere", SeparableWavelet("coif1", "HHL", 1, "average", boundary="periodic")),
-    "7_a_1": ("checkerboard", SeparableWavelet("haar", "LLL", 2, "average", boundary="mirror")),
-    "7_a_2": ("checkerboard", SeparableWavelet("haar", "HHH", 2, "average", boundary="mirror")),
-    "8_a_1": ("checkerboard", SimoncelliWavelet(1, boundary="periodic")),
-    "8_a_2": ("checkerboard", SimoncelliWavelet(2, boundary="periodic")),
-    "8_a_3": ("checkerboard", SimoncelliWavelet(3, boundary="periodic")),
-    "9_a": ("impulse", RieszFilter(LaplacianOfGaussian(3.0, boundary="zero"), (1, 0, 0))),
-    "9_b_1": ("sphere", RieszFilter(LaplacianOfGaussian(3.0, boundary="zero"), (0, 2, 0))),
-    "10_b_1": ("pattern_1", RieszFilter(SimoncelliWavelet(1, boundary="periodic"), (0, 2, 0))),
-}
-FILTERS = {
-    "1.A": None,
-    "1.B": None,
-    "2.A": MeanFilter(5, dimensions=2),
-    "2.B": MeanFilter(5),
-    "3.A": LaplacianOfGaussian(1.5, dimensions=2),
-    "3.B": LaplacianOfGaussian(1.5),
-    "4.A": LawsFilter("L5E5", "max", 7, dimensions=2),
-    "4.B": LawsFilter("L5E5E5", "max", 7),
-    "5.A": GaborFilter(5.0, 2.0, 1.5, 0.0, 22.5, dimensions=2),
-    "5.B": GaborFilter(5.0, 2.0, 1.5, 0.0, 22.5),
-    "6.A": SeparableWavelet("db3", "LH", 1, "average", dimensions=2),
-    "6.B": SeparableWavelet("db3", "LLH", 1, "average"),
-    "7.A": SeparableWavelet("db3", "HH", 2, "average", dimensions=2),
-    "7.B": SeparableWavelet("db3", "HHH", 2, "average"),
-    "8.A": SimoncelliWavelet(1, dimensions=2),
-    "8.B": SimoncelliWavelet(1),
-    "9.A": SimoncelliWavelet(2, dimensions=2),
-    "9.B": SimoncelliWavelet(2),
-}
-"""Phase 2: A filters slices of the image as it is, B the image at 1 mm. The boundary is a mirror, but for the Simoncelli wavelets
-(8, 9), which act on the spectrum of the image itself: extended by a mirror, the features next to 0 (median, quartile coefficient
-of dispersion) can miss their references, the others do not."""
+FILTERS = {filter_id: settings.filters[0] for filter_id, settings in FILTERED_SETS.items()}
 REFERENCE = pd.read_csv(Path(__file__).parent.parent / "oracles" / "ibsi2_reference.csv", comment="#")
 WITHOUT_VALUE = ("intensity_quartile_coefficient_of_dispersion", "8.B")
 """The one row that IBSI leaves empty."""
@@ -121,13 +64,13 @@ def test_the_references_are_all_compared():
 @pytest.mark.real
 def test_every_reference_map_is_compared(real_data):
     folder = real_data / "radiomics" / "ibsi2_reference" / "reference_response_maps"
-    assert {path.name.removesuffix("-ValidCRM.nii") for path in folder.glob("*.nii")} == set(MAPS)
+    assert {path.name.removesuffix("-ValidCRM.nii") for path in folder.glob("*.nii")} == set(RESPONSE_MAPS)
 
 
 @pytest.mark.real
-@pytest.mark.parametrize("test_id", MAPS)
+@pytest.mark.parametrize("test_id", RESPONSE_MAPS)
 def test_response_map(real_data, test_id):
-    phantom, image_filter = MAPS[test_id]
+    phantom, image_filter = RESPONSE_MAPS[test_id]
     values, spacing = read_nifti(real_data / "ct" / "ibsi2_digital_phantoms" / "nifti" / phantom / "image" / f"{phantom}.nii.gz")
     reference, _ = read_nifti(real_data / "radiomics" / "ibsi2_reference" / "reference_response_maps" / f"{test_id}-ValidCRM.nii")
     difference = np.abs(image_filter.apply(values, spacing) - reference)
