@@ -14,14 +14,11 @@ from idx._typing import BoolArray, FloatArray, Triple
 from idx.errors import GeometryError, UnitError
 from idx.geometry.grids import Grid
 from idx.radiomics.perturbation_steps import crop_box, measured_grid, noise_level, positions_in, resized, sampled
+from idx.radiomics.preparation import MASK_THRESHOLD, TIE_DIGITS
 from idx.radiomics.settings import RadiomicsSettings
 from idx.volume import CTVolume, Mask, Volume, require_same_grid
 
 AXES = ("x", "y", "z")
-MASK_THRESHOLD = 0.5 - 1e-9
-"""An interpolated voxel is inside from a half on; rounding in the interpolation must not decide an exact half."""
-TIE_DIGITS = 6
-"""Digits of an interpolated intensity that are trusted before it is rounded to a whole number."""
 BORDER_VOXELS = 0.5 + 1e-3
 """An image ends half a voxel beyond its outermost centres; headers state spacings to about four digits."""
 _SPLINE_ORDER = {"nearest": 0, "linear": 1, "cubic": 3}
@@ -134,7 +131,7 @@ class Perturbation:
         lesion.require_voxels()
         require_same_grid(image, lesion)
         settings = settings or RadiomicsSettings()
-        whole = self._moved(measured_grid(image.grid, settings), lesion.centroid_mm)
+        whole = self._moved(measured_grid(image, settings), lesion.centroid_mm)
         scanned, positions = _scanned(image.grid, whole, crop_box(lesion, whole, settings, growth_fraction=self.growth_fraction))
         within, grid = scanned.values, scanned.grid
         inside = (sampled(lesion.values, positions, order=1) >= MASK_THRESHOLD) & within

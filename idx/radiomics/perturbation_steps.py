@@ -13,17 +13,19 @@ from idx._typing import Array, BoolArray, FloatArray, Triple
 from idx.errors import GeometryError, UnitError
 from idx.geometry.grids import Grid, array_order
 from idx.kernels.resample import SPLINE_MARGIN, centred_positions
+from idx.radiomics.local_intensity import PEAK_RADIUS_MM
+from idx.radiomics.preparation import spacing_of
 from idx.radiomics.settings import RadiomicsSettings
 from idx.volume import Mask, Volume
 
-LOCAL_RADIUS_MM = (3000.0 / (4.0 * math.pi)) ** (1.0 / 3.0)
-"""Radius of the ball of 1 cm3 in which the local intensity peak looks (IBSI VJGA); nothing but filters looks farther beyond the lesion."""
 UNBOUNDED_FILTER_MM = 50.0
 """Image around the lesion that filters see which are defined on the whole image: the whole of a thorax would be turned for one lesion."""
 NOISE_MARGIN_VOXELS = 16
 """Voxels around the lesion from which its image's noise is estimated."""
 MAD_TO_SD = 0.6744897501960817
 """Median of the absolute values of a standard normal variable."""
+TIE_VOXELS = 1e-9
+"""A sample this near to the middle between two voxels is at the middle: positions carry the rounding of two affine maps."""
 DISTANCE_DIGITS = 9
 """Distances in mm are compared to this many digits: equal ones must tie on every machine."""
 
@@ -105,13 +107,11 @@ def resized(inside: BoolArray, spacing_mm: Triple, n_voxels: int, *, within: Boo
     return result
 
 
-def measured_grid(grid: Grid, settings: RadiomicsSettings) -> Grid:
-    """The grid that settings measure on: the image's, or one of another spacing that has the image's middle (IBSI grid alignment)."""
-    wanted = settings.spacing_mm
-    if wanted is None:
-        return grid
-    asked = wanted if isinstance(wanted, tuple) else (wanted,) * 3
-    spacing = [own if s is None else s for s, own in zip(asked, grid.spacing_mm, strict=True)]
+def measured_grid(image: Volume, settings: RadiomicsSettings) -> Grid:
+    """The grid that settings measure an image on: its own, or one of another spacing that has the image's middle (IBSI grid alignment)."""
+    if settings.spacing_mm is None:
+        return image.grid
+    grid, spacing = image.grid, spacing_of(image, settings)
     axes = [centred_positions(n, old, new) for n, old, new in zip(grid.shape, grid.spacing_mm[::-1], spacing[::-1], strict=True)]
     affine = np.eye(4)
     affine[:3, :3] = grid.direction * np.asarray(spacing)
@@ -123,7 +123,7 @@ def crop_box(lesion: Mask, grid: Grid, settings: RadiomicsSettings, *, growth_fr
     """Indices (z, y, x) of a grid that hold a lesion, what it grows by, and everything its features look at; they may lie beyond the grid's ends."""
     spacing = np.asarray(grid.spacing_mm)
     growth = np.ceil(_growth_reach_mm(lesion.volume_mm3, growth_fraction, spacing.max()) / spacing)
-    looks = [np.ceil(LOCAL_RADIUS_MM / spacing)]
+    looks = [np.ceil(PEAK_RADIUS_MM / spacing)]
     for image_filter in settings.filters:
         if image_filter is not None:
             margin = image_filter.margin_voxels(grid.spacing_mm)
@@ -161,7 +161,24 @@ def positions_in(source: Grid, grid: Grid, box: tuple[slice, slice, slice]) -> F
 
 
 def sampled(values: Array, positions: FloatArray, *, order: int, noise_sd: float = 0.0, rng: np.random.Generator | None = None) -> FloatArray:
-    """Values at fractional indices (3, z, y, x), noise added to them before; beyond the border the outermost go on."""
+    """Sample an array, to which noise is added before, at fractional indices.
+
+    Parameters
+    ----------
+    values : array (z, y, x)
+    positions : array (3, z', y', x')
+        Beyond the border the outermost values go on.
+    order : int
+        0 takes the nearest voxel (of two, the later one), 1 is linear, 3 a cubic spline.
+    noise_sd : float
+        Standard deviation of the noise.
+    rng : Generator or None
+        Draws it; None adds none.
+
+    Returns
+    -------
+    array (z', y', x'), float64
+    """
     margin = SPLINE_MARGIN if order > 1 else 1
     box = tuple(
         slice(max(0, min(n - 1, int(np.floor(p.min())) - margin)), min(n, max(1, int(np.ceil(p.max())) + margin + 1)))
@@ -170,5 +187,8 @@ def sampled(values: Array, positions: FloatArray, *, order: int, noise_sd: float
     near = np.asarray(values[box], dtype=np.float64)
     if noise_sd > 0 and rng is not None:
         near = near + rng.normal(0.0, noise_sd, near.shape)
-    start = np.reshape([s.start for s in box], (3, 1, 1, 1))
-    return np.asarray(map_coordinates(near, positions - start, order=order, mode="nearest"))
+    inner = positions - np.reshape([s.start for s in box], (3, 1, 1, 1))
+    if order == 0:
+        z, y, x = (np.clip(np.floor(p + 0.5 + TIE_VOXELS).astype(np.int64), 0, n - 1) for p, n in zip(inner, near.shape, strict=True))
+        return np.asarray(near[z, y, x])
+    return np.asarray(map_coordinates(near, inner, order=order, mode="nearest"))

@@ -72,6 +72,9 @@ def test_turn_and_shift_of_the_grid(axis, column, direction):
     assert cosines[second, first] == pytest.approx(np.sin(np.radians(13.0)) * np.sign(np.linalg.det(image.grid.direction)))
     moved = turned.grid.to_index(lesion.centroid_mm) - image.grid.to_index(lesion.centroid_mm)
     np.testing.assert_allclose(moved, np.round(moved), atol=1e-9)
+    both, _ = Perturbation((0.25, 0.5, -0.25), 13.0, axis).apply(image, lesion, rng())
+    along_turned = turned.grid.to_index(lesion.centroid_mm) - both.grid.to_index(lesion.centroid_mm) - (-0.25, 0.5, 0.25)
+    np.testing.assert_allclose(along_turned, np.round(along_turned), atol=1e-9)
     shifted, _ = Perturbation((0.25, 0.5, -0.25)).apply(image, lesion, rng())
     moved = image.grid.to_index(shifted.grid.origin_mm)
     np.testing.assert_allclose((moved - np.floor(moved))[::-1], (0.25, 0.5, 0.75), atol=1e-9)
@@ -215,6 +218,14 @@ def test_resized_takes_and_adds_by_distance_in_mm(n_voxels):
     else:
         distance, changed, stayed = nearest(outside), inside & ~result, result
     assert distance[changed].max(initial=0.0) <= distance[stayed].min(initial=np.inf) + 1e-9
+
+
+def test_ties_keep_the_lesion_round():
+    inside = np.zeros((7, 7, 7), dtype=bool)
+    inside[2:5, 2:5, 2:5] = True
+    faces, corners = resized(inside, (1.0, 1.0, 1.0), 33) & ~inside, inside & ~resized(inside, (1.0, 1.0, 1.0), 19)
+    assert sorted(map(tuple, np.abs(np.argwhere(faces) - 3))) == sorted([(0, 0, 2), (0, 2, 0), (2, 0, 0)] * 2)
+    assert (np.abs(np.argwhere(corners) - 3) == 1).all()
 
 
 def test_growth_stays_in_the_image():
