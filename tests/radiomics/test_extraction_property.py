@@ -6,15 +6,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from idx.geometry import Grid
-from idx.radiomics import extract
+from idx.radiomics import FAMILIES, RadiomicsSettings, extract
+from idx.radiomics.catalog import LEVEL_FAMILIES
 from idx.volume import CTVolume, Mask
 
 SPACING = (0.7, 0.9, 1.6)
 
 
-def table_of(values, mask, spacing_mm):
+def table_of(values, mask, spacing_mm, chosen=None, *, families=None):
     grid = Grid.from_spacing(mask.shape, spacing_mm, (5.0, -7.0, 11.0))
-    return extract(CTVolume(values, grid), Mask(mask, grid))
+    return extract(CTVolume(values, grid), Mask(mask, grid), chosen, families=families)
 
 
 @st.composite
@@ -81,3 +82,87 @@ def test_anisotropic_voxels_measure_the_same_ball():
     table = table_of(np.zeros(mask.shape, dtype=np.int16), mask, spacing_mm)
     assert table["mesh_volume_mm3"].item() == pytest.approx(4 / 3 * np.pi * 1000, rel=0.01)
     assert table["flatness"].item() == pytest.approx(1.0, abs=0.01)
+
+
+UNIT_POWER = {"mm": 1, "mm2": 2, "mm3": 3, "1/mm": -1, "hu mm3": 3}
+
+
+@settings(max_examples=15, deadline=None)
+@given(lesions(), st.sampled_from([0.5, 2.0, 3.0]))
+def test_sizes_follow_the_spacing(lesion, factor):
+    values, mask = lesion
+    # Local intensities look a fixed 6.2 mm around, so that they alone do not scale.
+    families = [family for family in FAMILIES if family != "local_intensity"]
+    small = table_of(values, mask, SPACING, families=families)
+    large = table_of(values, mask, tuple(factor * mm for mm in SPACING), families=families)
+    for spec in small.specs:
+        expected = small[spec.name] * factor ** UNIT_POWER.get(spec.unit, 0)
+        np.testing.assert_allclose(large[spec.name], expected, rtol=1e-9, atol=1e-9, err_msg=spec.name)
+
+
+@settings(max_examples=15, deadline=None)
+@given(lesions(), st.integers(-100, 100), st.sampled_from([1, 2, 3]))
+def test_a_fixed_number_of_bins_does_not_see_shift_and_scale(lesion, shift, scale):
+    values, mask = lesion
+    bins = RadiomicsSettings(n_bins=8)
+    one = table_of(values, mask, SPACING, bins)
+    other = table_of(scale * values + np.int16(shift), mask, SPACING, bins)
+    for spec in one.specs:
+        family = spec.params["family"]
+        if family in LEVEL_FAMILIES or spec.name in ("moran_i", "geary_c", "intensity_skewness", "intensity_kurtosis"):
+            np.testing.assert_allclose(other[spec.name], one[spec.name], rtol=1e-7, atol=1e-7, err_msg=spec.name)
+        elif spec.name in ("mean_intensity_hu", "intensity_p90_hu", "local_intensity_peak_hu", "global_intensity_peak_hu"):
+            np.testing.assert_allclose(other[spec.name], scale * one[spec.name] + shift, rtol=1e-9, atol=1e-9, err_msg=spec.name)
+        elif spec.name == "intensity_variance_hu2":
+            np.testing.assert_allclose(other[spec.name], scale**2 * one[spec.name], rtol=1e-9, err_msg=spec.name)
+
+
+@settings(max_examples=15, deadline=None)
+@given(lesions())
+def test_a_lesion_at_the_border_of_the_image_is_like_any_other(lesion):
+    values, mask = lesion
+    families = [family for family in FAMILIES if family != "local_intensity"]
+    margin = ((3, 2), (1, 4), (2, 2))
+    inside = table_of(np.pad(values, margin, mode="edge"), np.pad(mask, margin), SPACING, families=families)
+    assert_same(inside, table_of(values, mask, SPACING, families=families))
+
+
+@settings(max_examples=15, deadline=None)
+@given(lesions(), st.integers(2, 5))
+def test_disconnected_parts_add_up(lesion, gap):
+    """Two copies of a lesion apart: sums double, shares stay."""
+    values, mask = lesion
+    apart = np.zeros((mask.shape[0], mask.shape[1], gap))
+    pair = table_of(np.concatenate([values, apart.astype(np.int16), values], axis=2), np.concatenate([mask, apart > 0, mask], axis=2), SPACING)
+    one = table_of(values, mask, SPACING)
+    for name in ("mesh_volume_mm3", "voxel_volume_mm3", "mesh_surface_area_mm2", "intensity_energy_hu2"):
+        assert pair[name].item() == pytest.approx(2 * one[name].item(), rel=1e-9), name
+    shares = ("percentage", "normalised", "variance", "entropy", "emphasis")
+    same = [s.name for s in one.specs if s.params["family"] == "glcm" or (s.params["family"] in LEVEL_FAMILIES and s.params["key"].endswith(shares))]
+    np.testing.assert_allclose(pair.values[same], one.values[same], rtol=1e-9, atol=1e-9)
+    assert pair["maximum_3d_diameter_mm"].item() >= (mask.shape[2] + gap) * SPACING[0]
+
+
+def test_two_grey_levels_have_closed_forms():
+    """A chessboard of two levels: along the axes every pair differs, along the diagonals of a face none does."""
+    z, y, x = np.indices((4, 4, 4))
+    values = np.where((z + y + x) % 2, 0, 25).astype(np.int16)
+    table = table_of(values, np.ones(values.shape, dtype=bool), (1.0, 1.0, 1.0), RadiomicsSettings(aggregations=("3d_averaged", "3d_merged")))
+    # 3 of 13 directions are edges and 4 are corners (odd steps: all pairs differ by one level), 6 are faces (no pair differs).
+    assert table["glcm_contrast_3d_averaged"].item() == pytest.approx(7 / 13)
+    edges, corners, faces = 3 * 4 * 4 * 3, 4 * 3**3, 6 * 4 * 3 * 3
+    assert table["glcm_contrast_3d_merged"].item() == pytest.approx((edges + corners) / (edges + corners + faces))
+    assert table["glcm_correlation_3d_averaged"].item() == pytest.approx((6 - 7) / 13)
+    # Every level is one zone, since its voxels meet across the faces' diagonals.
+    assert table["glszm_zone_percentage_3d"].item() == pytest.approx(2 / 64)
+    assert table["histogram_entropy"].item() == pytest.approx(1.0)
+
+
+def test_runs_of_a_striped_lesion_have_closed_forms():
+    """Stripes along x: runs of length 4 along x, of length 1 in every direction that leaves the stripe."""
+    values = np.broadcast_to(np.where(np.arange(4) % 2, 25, 0)[None, :, None], (1, 4, 4)).astype(np.int16)
+    table = table_of(values, np.ones(values.shape, dtype=bool), (1.0, 1.0, 1.0), RadiomicsSettings(aggregations=("2d_averaged",)))
+    # Four directions in the slice: 4 runs of 4, and three times 16 runs of 1.
+    assert table["glrlm_long_runs_emphasis_2d_averaged"].item() == pytest.approx((16 + 3 * 1) / 4)
+    assert table["glrlm_run_percentage_2d_averaged"].item() == pytest.approx((4 / 16 + 3) / 4)
+    assert table["glszm_large_zone_emphasis_2d"].item() == pytest.approx(16.0)
