@@ -4,16 +4,22 @@ from .conformance_check import Check, Conformance, conformance
 from .extraction import extract
 from .filters import GaborFilter, ImageFilter, LaplacianOfGaussian, LawsFilter, MeanFilter
 from .filters_wavelets import RieszFilter, SeparableWavelet, SimoncelliWavelet
-from .maps import FeatureMap, feature_maps
+from .maps import MAP_FAMILIES, FeatureMap, feature_maps
 from .naming import renamed
+from .perturbation import DEFAULT_PERTURBATIONS, Perturbation, perturbation_grid
 from .pyradiomics import PYRADIOMICS_DEVIATIONS
+from .reliability import ICC_KINDS, intraclass_correlation
+from .robustness import Stability, stability
 from .settings import AGGREGATIONS, RadiomicsSettings
 from .shape import surface_area_mm2
 
 __all__ = [
     "AGGREGATIONS",
     "CATALOG",
+    "DEFAULT_PERTURBATIONS",
     "FAMILIES",
+    "ICC_KINDS",
+    "MAP_FAMILIES",
     "PYRADIOMICS_DEVIATIONS",
     "Check",
     "Conformance",
@@ -24,15 +30,20 @@ __all__ = [
     "LaplacianOfGaussian",
     "LawsFilter",
     "MeanFilter",
+    "Perturbation",
     "RadiomicsSettings",
     "RieszFilter",
     "SeparableWavelet",
     "SimoncelliWavelet",
+    "Stability",
     "conformance",
     "extract",
     "feature_maps",
     "feature_specs",
+    "intraclass_correlation",
+    "perturbation_grid",
     "renamed",
     "reporting_checklist",
+    "stability",
     "surface_area_mm2",
 ]
