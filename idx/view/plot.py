@@ -1,11 +1,12 @@
-"""Figures of one case and of outcome models.
+"""Figures of one case, of radiomics and of outcome models.
 
 Every function returns a :class:`matplotlib.figure.Figure` that belongs to the caller; none touches pyplot's state.
 """
 
 from idx.view.plot_ct import ct_slices, overlay, section_in_ct
 from idx.view.plot_models import survival_curves
+from idx.view.plot_radiomics import feature_map, stability_chart
 from idx.view.plot_slide import slide_overview
 from idx.view.plot_space import section_in_space
 
-__all__ = ["ct_slices", "overlay", "section_in_ct", "section_in_space", "slide_overview", "survival_curves"]
+__all__ = ["ct_slices", "feature_map", "overlay", "section_in_ct", "section_in_space", "slide_overview", "stability_chart", "survival_curves"]
