@@ -19,24 +19,41 @@ def sphere_means(values: Array, mask: BoolArray, spacing_mm: Triple, radius_mm: 
     """
     ball = ball_footprint(radius_mm, spacing_mm)
     reach = np.array([n // 2 for n in ball.shape])
-    rows = np.argwhere(ball.any(axis=2)) - reach[:2]
+    rows = np.argwhere(ball.any(axis=2))
     half = ball.sum(axis=2)[ball.any(axis=2)] // 2
     whole = np.asarray(values, dtype=np.float64)
     finite = np.isfinite(whole)
+    everywhere = bool(finite.all())
     # Running sums of values around their mean lose fewer digits.
     middle = float(whole[finite].mean()) if finite.any() else 0.0
-    running = np.zeros((*whole.shape[:2], whole.shape[2] + 1))
-    np.cumsum(np.where(finite, whole - middle, 0.0), axis=2, out=running[..., 1:])
-    counts = np.zeros(running.shape, dtype=np.int32)
-    np.cumsum(finite, axis=2, out=counts[..., 1:])
-    return _means(running, counts, np.array(mask), rows.astype(np.int64), half.astype(np.int64)) + middle
+    sums = _sums(_running(np.where(finite, whole - middle, 0.0), reach), np.array(mask), rows, half)
+    if everywhere and _is_inside(mask, reach):
+        return np.asarray(sums / np.count_nonzero(ball) + middle)
+    counts = np.rint(_sums(_running(finite.astype(np.float64), reach), np.array(mask), rows, half))
+    with np.errstate(invalid="ignore", divide="ignore"):  # no finite value: no mean
+        return np.asarray(np.where(counts > 0, sums / counts, np.nan) + middle)
+
+
+def _is_inside(mask: BoolArray, reach: IntArray) -> bool:
+    """Whether the ball around every voxel of a mask lies within the array."""
+    within = tuple(slice(r, size - r) for r, size in zip(reach, mask.shape, strict=True))
+    return np.count_nonzero(mask[within]) == np.count_nonzero(mask)
+
+
+def _running(values: FloatArray, reach: IntArray) -> FloatArray:
+    """Sums of the first 0, 1, ... values of each row, with a margin of zeros of the ball's reach, so that no row of a ball is cut."""
+    padded = np.pad(values, [(r, r) for r in reach])
+    running = np.zeros((*padded.shape[:2], padded.shape[2] + 1))
+    np.cumsum(padded, axis=2, out=running[..., 1:])
+    return running
 
 
 @njit(cache=True, nogil=True)
-def _means(running: FloatArray, counts: Array, mask: BoolArray, rows: IntArray, half: IntArray) -> FloatArray:
+def _sums(running: FloatArray, mask: BoolArray, rows: IntArray, half: IntArray) -> FloatArray:
+    """Sum over the ball around every voxel of the mask; ``rows`` (n, 2) are the ball's rows from its corner, ``half`` their half lengths."""
     depth, height, width = mask.shape
-    means = np.empty(np.count_nonzero(mask))
-    total, number = np.zeros(width), np.zeros(width, dtype=np.int64)
+    reach = (running.shape[2] - 1 - width) // 2
+    sums, total = np.empty(np.count_nonzero(mask)), np.zeros(width)
     at = 0
     for z in range(depth):
         for y in range(height):
@@ -47,19 +64,16 @@ def _means(running: FloatArray, counts: Array, mask: BoolArray, rows: IntArray, 
                 stop -= 1
             if start == stop:
                 continue
-            total[start:stop] = 0.0
-            number[start:stop] = 0
+            n = stop - start
+            total[:n] = 0.0
             for r in range(len(rows)):
-                other_z, other_y = z + rows[r, 0], y + rows[r, 1]
-                if not (0 <= other_z < depth and 0 <= other_y < height):
-                    continue
-                sums, found = running[other_z, other_y], counts[other_z, other_y]
-                for x in range(start, stop):
-                    low, high = max(x - half[r], 0), min(x + half[r] + 1, width)
-                    total[x] += sums[high] - sums[low]
-                    number[x] += found[high] - found[low]
-            for x in range(start, stop):
-                if mask[z, y, x]:
-                    means[at] = total[x] / number[x]
+                line = running[z + rows[r, 0], y + rows[r, 1]]
+                first = start + reach - half[r]
+                low, high = line[first : first + n], line[first + 2 * half[r] + 1 : first + 2 * half[r] + 1 + n]
+                for i in range(n):
+                    total[i] += high[i] - low[i]
+            for i in range(n):
+                if mask[z, y, start + i]:
+                    sums[at] = total[i]
                     at += 1
-    return means
+    return sums
