@@ -14,6 +14,7 @@ from rich.table import Table
 import idx
 from idx.errors import IdxError
 from idx.settings import use_settings
+from idx.table import REASONS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -135,6 +136,33 @@ def radiomics_features() -> None:
     from idx.radiomics import feature_specs
 
     _print_specs("Radiomic features", feature_specs())
+
+
+@radiomics_app.command("extract")
+def radiomics_extract(
+    ct: Annotated[Path, typer.Option("--ct", help="CT: DICOM folder or file, NIfTI, NRRD, MHA/MHD.")],
+    mask: Annotated[Path, typer.Option("--mask", help="Lesions: RTSTRUCT, DICOM SEG, NIfTI, NRRD, MHA/MHD.")],
+    label: Annotated[list[str] | None, typer.Option("--label", help="Structure of the mask; may be given several times.")] = None,
+    series: Annotated[str | None, typer.Option("--series", help="Series of a folder that holds several.")] = None,
+    quantity: Annotated[str, typer.Option("--quantity", help="What the image holds, where it is not a CT in HU, such as suv or t1w.")] = "hu",
+    ibsi: Annotated[str | None, typer.Option("--ibsi", help="IBSI configuration A to E instead of the default settings.")] = None,
+    pyradiomics: Annotated[Path | None, typer.Option("--pyradiomics", help="Parameter file of PyRadiomics instead of the default settings.")] = None,
+    columns: Annotated[str, typer.Option("--columns", help="Names of the columns: name, ibsi_name, ibsi_code or pyradiomics.")] = "name",
+    device: Annotated[str | None, typer.Option("--device", help="Torch device; the default is the setting.")] = None,
+    out: Annotated[Path, typer.Option("--out", help="Table: .parquet with units, settings and reasons, or .csv with values only.")] = Path("radiomics.parquet"),
+) -> None:
+    """Measure the features of one or several lesions and write them as a table."""
+    from idx.workflow import measure_lesions
+
+    table = measure_lesions(
+        ct, mask, labels=label, series=series, quantity=quantity, ibsi=ibsi, pyradiomics=pyradiomics, columns=columns, device=device, out=out
+    )
+    console = Console()
+    console.print(
+        f"{len(table)} lesion(s), {len(table.specs)} features, {len(table.status)} missing cell(s): {out}", highlight=False, markup=False, soft_wrap=True
+    )
+    for row, feature, reason in table.status.itertuples(index=False):
+        console.print(f"missing: {feature} of '{row}': {REASONS[reason]}", highlight=False, markup=False, soft_wrap=True)
 
 
 @radiomics_app.command("conformance")

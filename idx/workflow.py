@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,12 +16,14 @@ from idx._typing import PathLike
 from idx.case import MANIFEST, Case, load_case
 from idx.errors import FormatError, GeometryError
 from idx.io.description import describe_file
+from idx.io.tables import write_table
 from idx.settings import current_settings
 
 if TYPE_CHECKING:
     from idx.histology import Nuclei
     from idx.models import Evaluation
     from idx.registration import Placement, PosePrior
+    from idx.table import FeatureTable
 
 NO_REGISTRATION = (
     "No registration was asked for: the CT and the slide are shown side by side and share no space. Pass landmarks or a pose prior to place the slide."
@@ -206,3 +208,63 @@ def step(name: str, seconds: dict[str, float]) -> Iterator[None]:
         yield
     seconds[name] = time.perf_counter() - started
     console.print(f"  {name} [dim]{seconds[name]:.1f} s[/dim]", highlight=False)
+
+
+def measure_lesions(
+    image: PathLike,
+    mask: PathLike,
+    *,
+    labels: Sequence[str] | None = None,
+    series: str | None = None,
+    quantity: str = "hu",
+    ibsi: str | None = None,
+    pyradiomics: PathLike | None = None,
+    columns: str = "name",
+    device: str | None = None,
+    out: PathLike | None = None,
+) -> FeatureTable:
+    """Read an image and lesions, measure their radiomic features, and write them where asked.
+
+    Parameters
+    ----------
+    image, mask : path
+        Anything that ``read_ct`` (or ``read_volume``) and ``read_mask`` read.
+    labels : sequence of str, optional
+        Structures to take from the mask, a row each; needed where it holds several.
+    series : str, optional
+        Series to take from a folder of several.
+    quantity : str
+        "hu" for a CT; otherwise what the image holds, such as "suv".
+    ibsi : str, optional
+        IBSI configuration, "A" to "E".
+    pyradiomics : path, optional
+        Parameter file of PyRadiomics, instead of a configuration.
+    columns, device
+        As for :func:`idx.radiomics.extract`.
+    out : path, optional
+        ``.parquet`` for the table with its definitions and reasons, ``.csv`` for the values alone.
+
+    Raises
+    ------
+    IdxError
+        If an input cannot be used; the message names the file and the remedy.
+    """
+    target = None if out is None else Path(out).expanduser()
+    if target is not None and target.suffix not in (".parquet", ".csv"):
+        raise FormatError(f"--out must end in .parquet or .csv; got '{target}'. Pass for example radiomics.parquet.")
+    if ibsi is not None and pyradiomics is not None:
+        raise FormatError(f"settings must come from one place; got --ibsi {ibsi} and --pyradiomics '{pyradiomics}'. Leave one of them out.")
+    settings = radiomics.RadiomicsSettings() if ibsi is None else radiomics.RadiomicsSettings.ibsi(ibsi)
+    if pyradiomics is not None:
+        settings = radiomics.RadiomicsSettings.from_pyradiomics(pyradiomics)
+    volume = io.read_ct(image, series=series) if quantity == "hu" else io.read_volume(image, quantity=quantity, series=series)
+    wanted: Sequence[str | None] = labels or [None]
+    lesions = [io.read_mask(mask, like=volume, label=label).require_voxels() for label in wanted]
+    table = radiomics.extract(volume, lesions, settings, columns=columns, device=device)
+    if target is not None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.suffix == ".csv":
+            table.values.to_csv(target)
+        else:
+            write_table(table, target)
+    return table

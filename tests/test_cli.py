@@ -1,16 +1,19 @@
 """The command line: exit codes, one readable sentence per error, and options that work anywhere."""
 
 import io
+import json
 import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import RTStructureSetStorage
 
 import idx
+from idx.io.tables import read_table
 from idx.testing import write_ct_series
 
 
@@ -112,3 +115,65 @@ def test_landmarks_and_a_grossing_note_together_are_refused(tmp_path):
     assert result.returncode == 1
     assert "pairs.csv" in result.stderr
     assert "Leave one of them out" in result.stderr
+
+
+@pytest.fixture(scope="module")
+def ball_patient(tmp_path_factory):
+    """CT folder and RTSTRUCT of a phantom ball."""
+    folder = tmp_path_factory.mktemp("ball")
+    ball = idx.testing.ball(radius_mm=6.0)
+    write_ct_series(ball.ct, folder / "ct")
+    idx.testing.write_rtstruct(ball.mask, folder / "ct", folder / "rtstruct.dcm")
+    return folder
+
+
+def test_radiomics_extract_writes_a_table(ball_patient, tmp_path):
+    out = tmp_path / "new" / "radiomics.parquet"
+    result = run_idx("radiomics", "extract", "--ct", ball_patient / "ct", "--mask", ball_patient / "rtstruct.dcm", "--ibsi", "C", "--out", out)
+    assert result.returncode == 0, result.stderr
+    table = read_table(out)
+    assert table["mesh_volume_mm3"].item() == pytest.approx(4 / 3 * np.pi * 6**3, rel=0.05)
+    assert table.spec("glcm_contrast_3d_averaged").params["settings"] == "IBSI configuration C"
+    assert "1 lesion(s)" in result.stdout
+
+
+def test_radiomics_extract_follows_a_pyradiomics_file(ball_patient, tmp_path):
+    (tmp_path / "params.yaml").write_text("setting:\n  binWidth: 10\nimageType:\n  Original: {}\nfeatureClass:\n  glcm: [Contrast]\n  shape:\n")
+    out = tmp_path / "radiomics.csv"
+    arguments = ("--pyradiomics", tmp_path / "params.yaml", "--columns", "pyradiomics", "--out", out)
+    result = run_idx("radiomics", "extract", "--ct", ball_patient / "ct", "--mask", ball_patient / "rtstruct.dcm", *arguments)
+    assert result.returncode == 0, result.stderr
+    header = out.read_text().splitlines()[0]
+    assert "original_shape_MeshVolume" in header
+    assert "original_glcm_Contrast" in header
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--out", "table.xlsx"), ".parquet or .csv"),
+        (("--ibsi", "F"), "A, B, C, D, E"),
+        (("--ibsi", "C", "--pyradiomics", "p.yaml"), "Leave one of them out"),
+    ],
+)
+def test_radiomics_extract_refuses_before_reading(arguments, message):
+    result = run_idx("radiomics", "extract", "--ct", "nowhere", "--mask", "nowhere", *arguments)
+    assert result.returncode == 1
+    assert message in " ".join(result.stderr.split())
+
+
+def test_conformance_says_what_the_folder_must_hold(tmp_path):
+    result = run_idx("radiomics", "conformance", "--data", tmp_path)
+    assert result.returncode == 1
+    assert "ibsi1_reference_values.csv" in result.stderr
+
+
+@pytest.mark.real
+def test_conformance_prints_and_writes_its_counts(real_data, tmp_path):
+    for part in ("radiomics/ibsi1_reference_values.csv", "ct/ibsi1_digital_phantom"):
+        (tmp_path / part).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / part).symlink_to(real_data / part)
+    result = run_idx("radiomics", "conformance", "--data", tmp_path, "--json", tmp_path / "out" / "conformance.json")
+    assert result.returncode == 0, result.stderr
+    assert "482 of 482 references matched" in result.stdout
+    assert json.loads((tmp_path / "out" / "conformance.json").read_text())["summary"]["matched"] == 482

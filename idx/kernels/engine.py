@@ -66,7 +66,8 @@ class Engine:
     count_neighbours : callable
         ``(levels, n_levels, *, in_slice) -> NeighbourCounts``; ``levels`` are integers 1..n_levels, 0 outside the region.
     count_runs : callable
-        ``(levels, n_levels, *, in_slice) -> array (s, d, n_levels, longest) of int64``: runs of a level by length 1, 2, ...
+        ``(levels, n_levels, *, in_slice) -> array (s, d, n_levels, longest) of int64``: runs of a level by length 1, 2, ... up to the largest
+        dimension (of a slice).
     find_zones : callable
         ``(levels, distance, *, in_slice) -> Zones``: 26-connected (8 in a slice) voxels of one level.
     border_distance : callable
@@ -74,9 +75,11 @@ class Engine:
         border counting as outside; 0 outside.
     cube_counts : callable
         ``(mask) -> (counts (256,), positions (256,))`` of int64: the 2x2x2 cells of the mask with a border of one voxel around it, by
-        which of their corners are inside (bit 4 dz + 2 dy + dx), and the sum of their x indices.
+        which of their corners are inside (bit 4 dz + 2 dy + dx), and the sum of their x indices, counted from the border. Cells all outside
+        (0) or all inside (255) have no surface and are not counted.
     sphere_means : callable
-        ``(values, mask, spacing_mm, radius_mm) -> array (n,)``: mean of the finite values within a radius of every voxel of the mask.
+        ``(values, mask, spacing_mm, radius_mm) -> array (n,)``: mean of the finite values within a radius of every voxel of the mask, NaN where
+        there is none.
     moran_geary : callable
         ``(values, mask, spacing_mm) -> (float, float)``: Moran's I and Geary's C with weights of one over distance.
     device : str
