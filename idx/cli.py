@@ -174,9 +174,11 @@ def radiomics_conformance(
     """Measure IBSI's phantoms and say which reference values idx meets."""
     from idx.radiomics import conformance
 
+    if json is not None:  # before minutes of measuring
+        json.parent.mkdir(parents=True, exist_ok=True)
+        json.touch()
     result = conformance(data, device=device)
     if json is not None:
-        json.parent.mkdir(parents=True, exist_ok=True)
         json.write_text(result.to_json(), encoding="utf-8")
     _print_conformance(result)
 
@@ -196,9 +198,11 @@ def _print_conformance(result: Conformance) -> None:
     console.print(f"Features and maps: {verdicts.count('matched')} matched, {verdicts.count('partly')} partly, {verdicts.count('not')} not", highlight=False)
     for check in result.missed:
         where = ", ".join(part for part in (check.reference_set, check.aggregation, check.consensus) if part)
-        console.print(f"not matched: {check.feature} ({where}): {check.measured} for {check.reference}: {check.reason}", highlight=False, markup=False)
-    for row in result.void:
-        console.print(f"left out: {row['feature']} ({row['reference_set']}): {row['evidence']}", highlight=False, markup=False)
+        console.print(
+            f"not matched: {check.feature} ({where}): {check.measured} for {check.reference}: {check.reason}", highlight=False, markup=False, soft_wrap=True
+        )
+    for row in result.errata:
+        console.print(f"{row['use']}: {row['feature']} ({row['reference_set']}): {row['evidence']}", highlight=False, markup=False, soft_wrap=True)
     for path in result.absent:
         console.print(f"absent: {path}", highlight=False, markup=False)
     console.print(f"[bold]{result.matched} of {len(result.checks)} references matched[/bold] (idx {idx.__version__}, {result.device})", highlight=False)
@@ -214,8 +218,9 @@ def histology_features() -> None:
 
 def _print_specs(title: str, specs: Sequence[FeatureSpec]) -> None:
     table = Table(title=f"{title} ({len(specs)})", title_justify="left")
-    for column in ("name", "unit", "IBSI", "definition"):
-        table.add_column(column, overflow="fold")
+    for column in ("name", "unit", "IBSI"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("definition", overflow="fold")
     for spec in specs:
         table.add_row(spec.name, spec.unit, spec.ibsi_id or "", escape(spec.definition))
     Console().print(table)

@@ -121,6 +121,8 @@ class CTVolume(Volume):
         super().__post_init__()
         if self.quantity != "hu":
             raise UnitError(f"CT values must be in HU; got quantity '{self.quantity}'. Use Volume for other quantities.")
+        if self.values.dtype.newbyteorder("=") == np.int16:
+            object.__setattr__(self, "values", _frozen_array(self.values.astype(np.int16, copy=False)))
         if self.values.dtype != np.int16:
             raise UnitError(f"CT values must be stored as int16 HU; got {self.values.dtype}. Round and convert them, or use Volume for a derived image.")
 
@@ -183,11 +185,14 @@ class Mask:
     def bounding_box(self, *, pad: int = 0) -> tuple[slice, slice, slice]:
         """Slices (z, y, x) that hold all voxels and ``pad`` more on each side, cut at the grid's border."""
         self.require_voxels()
-        slices = []
-        for axis, size in enumerate(self.values.shape):
-            inside = np.flatnonzero(self.values.any(axis=tuple(a for a in range(3) if a != axis)))
-            slices.append(slice(max(0, int(inside[0]) - pad), min(size, int(inside[-1]) + 1 + pad)))
-        return slices[0], slices[1], slices[2]
+        slices: list[slice] = []
+        for axis in range(3):
+            # Beyond the span of the axes before, nothing is left to be found.
+            left = self.values[tuple(slices)]
+            inside = np.flatnonzero(left.any(axis=tuple(a for a in range(3) if a != axis)))
+            slices.append(slice(int(inside[0]), int(inside[-1]) + 1))
+        z, y, x = (slice(max(0, s.start - pad), min(size, s.stop + pad)) for s, size in zip(slices, self.values.shape, strict=True))
+        return z, y, x
 
     @property
     def centroid_mm(self) -> Triple:

@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numba import njit
 from scipy.fft import dctn, fft, next_fast_len, rfft
 
 from idx._typing import Array, BoolArray, FloatArray, IntArray, Triple
+from idx.kernels.compiled import compiled
 
 CHUNK_BYTES = 1 << 26
 """Size of the piece of a spectrum that is transformed along the first axis at a time."""
 DIRECT_LENGTH = 96
 """Up to this many planes, pairs of planes are summed one by one: that costs less than to transform along their axis."""
+
+
+PAIRS_PER_CELL = 4
+"""Pairs of voxels that cost as much as a frequency of the box."""
 
 
 def _even_fast_len(n: int) -> int:
@@ -62,6 +66,10 @@ def moran_geary(values: FloatArray, mask: BoolArray, spacing_mm: Triple) -> tupl
     square = deviation**2
     variation = float(square.sum())
     shape = [_even_fast_len(2 * size - 1) for size in inside.shape]
+    if n * n <= PAIRS_PER_CELL * np.prod(shape):
+        # A few voxels scattered over a large box: their pairs are fewer than the box has frequencies.
+        sums = _over_pairs(np.argwhere(inside) * np.asarray(spacing), deviation[inside])
+        return n / sums[0] * sums[1] / variation, (n - 1) / sums[0] * (sums[2] - sums[1]) / variation
     spectra = [_slice_spectra(part, shape) for part in (inside.astype(np.float64), deviation, square)]
     pairs, products, crossed = _by_planes(spectra, shape, spacing) if len(inside) <= DIRECT_LENGTH else _by_spectrum(spectra, shape, spacing)
     return n / pairs * products / variation, (n - 1) / pairs * (crossed - products) / variation
@@ -103,8 +111,25 @@ def _by_spectrum(spectra: list[Array], shape: Sequence[int], spacing: Sequence[f
     return pairs, products, crossed
 
 
-# Sums may be taken in any order, so that the processor adds several at a time; that changes the last digits only.
-@njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
+@compiled()
+def _over_pairs(points: FloatArray, deviation: FloatArray) -> FloatArray:
+    """Sums over all pairs, both orders, of the weight, of weight times both deviations, and of weight times the square of one."""
+    sums = np.zeros(3)
+    for i in range(len(points)):
+        weights, products, squares = 0.0, 0.0, 0.0
+        for j in range(i):
+            x, y, z = points[i, 0] - points[j, 0], points[i, 1] - points[j, 1], points[i, 2] - points[j, 2]
+            weight = 1.0 / np.sqrt(x * x + y * y + z * z)
+            weights += weight
+            products += weight * deviation[j]
+            squares += weight * deviation[j] ** 2
+        sums[0] += 2.0 * weights
+        sums[1] += 2.0 * products * deviation[i]
+        sums[2] += squares + weights * deviation[i] ** 2
+    return sums
+
+
+@compiled(reorder_sums=True)
 def _weighted(weight: FloatArray, z: IntArray, y: IntArray, region: Array, linear: Array, squared: Array) -> FloatArray:
     """Weighted sums over frequencies of the squares of region and linear, and of region times squared."""
     sums = np.zeros(3)
@@ -121,7 +146,7 @@ def _weighted(weight: FloatArray, z: IntArray, y: IntArray, region: Array, linea
     return sums
 
 
-@njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
+@compiled(reorder_sums=True)
 def _summed_over_planes(
     weight: FloatArray, y: IntArray, r: FloatArray, ri: FloatArray, a: FloatArray, ai: FloatArray, s: FloatArray, si: FloatArray
 ) -> FloatArray:

@@ -6,6 +6,16 @@ import numpy as np
 
 from idx._typing import Array, IntArray
 
+CONSTANT_RTOL = 1e-12
+"""Intensities that differ by less than this share of their size differ by rounding: an interpolated constant is a constant."""
+EDGE_SLACK = 1e-9
+"""Share of a bin below its edge that counts as the edge: (0.3 - 0) / 0.1 is 2.9999999999999996."""
+
+
+def is_constant(low: float, high: float) -> bool:
+    """Whether the smallest and the largest intensity are one, up to rounding."""
+    return high - low <= CONSTANT_RTOL * max(abs(low), abs(high))
+
 
 def fixed_bin_size(values: Array, *, width: float, origin: float) -> IntArray:
     """Assign levels by bins of a fixed width (IBSI Q3RU).
@@ -28,7 +38,7 @@ def fixed_bin_size(values: Array, *, width: float, origin: float) -> IntArray:
     >>> fixed_bin_size(np.array([-1000.0, -975.0, 0.0]), width=25.0, origin=-1000.0).tolist()
     [1, 2, 41]
     """
-    levels = np.floor((np.asarray(values, dtype=np.float64) - origin) / width).astype(np.int64) + 1
+    levels = np.floor((np.asarray(values, dtype=np.float64) - origin) / width + EDGE_SLACK).astype(np.int64) + 1
     return np.maximum(levels, 1)
 
 
@@ -54,6 +64,6 @@ def fixed_bin_number(values: Array, *, n_bins: int) -> IntArray:
     """
     exact = np.asarray(values, dtype=np.float64)
     low, high = exact.min(), exact.max()
-    if low == high:
+    if is_constant(low, high):
         return np.ones(exact.shape, dtype=np.int64)
-    return np.minimum(np.floor(n_bins * (exact - low) / (high - low)).astype(np.int64) + 1, n_bins)
+    return np.minimum(np.floor(n_bins * (exact - low) / (high - low) + EDGE_SLACK).astype(np.int64) + 1, n_bins)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from scipy.spatial import ConvexHull
 from scipy.spatial.distance import pdist
 
 from idx._typing import BoolArray, FloatArray, IntArray
+from idx.kernels.compiled import compiled
 
 ELLIPSOID_TOLERANCE = 1e-11
 """Points may stick out of the enclosing ellipsoid by this share of its axes."""
@@ -48,7 +48,7 @@ def extreme_points(mask: BoolArray) -> tuple[FloatArray, IntArray, IntArray]:
     return np.concatenate(kept), sums, products
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _scan(mask: BoolArray, along_x: FloatArray, along_y: FloatArray, along_z: FloatArray, sums: IntArray, products: IntArray) -> None:
     depth, height, width = mask.shape
     for z in range(depth):
@@ -66,7 +66,7 @@ def _scan(mask: BoolArray, along_x: FloatArray, along_y: FloatArray, along_z: Fl
             products += np.array([[sxx, sx * y, sx * z], [sx * y, n * y * y, n * y * z], [sx * z, n * y * z, n * z * z]])
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _corners(spans: FloatArray, plane_axis: int, row_axis: int, value_axis: int) -> FloatArray:
     """Corners of the convex hulls of the lower and upper ends in each plane (Andrew's monotone chain; rows come sorted)."""
     _, n_planes, n_rows = spans.shape
@@ -144,7 +144,7 @@ def smallest_box(hull: Hull) -> FloatArray:
     return np.asarray(np.sort(edges)[::-1])
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _smallest_box(corners: FloatArray, normals: FloatArray, firsts: FloatArray, seconds: FloatArray) -> FloatArray:
     best, edges = np.inf, np.zeros(3)
     n = len(corners)
@@ -183,7 +183,7 @@ def _smallest_box(corners: FloatArray, normals: FloatArray, firsts: FloatArray, 
     return edges
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _ring(u: FloatArray, v: FloatArray) -> IntArray:
     """Indices of the corners of the convex hull of points in a plane, in turn (Andrew's monotone chain)."""
     order = np.argsort(u)
@@ -242,7 +242,7 @@ def smallest_ellipsoid(corners: FloatArray) -> FloatArray:
     return np.asarray(np.sqrt(np.linalg.eigvalsh(3.0 * (apart.T * weights) @ apart))[::-1] * scale)
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _ascend(lifted: FloatArray, weights: FloatArray, inverse: FloatArray, reach: FloatArray, tolerance: float) -> None:
     """Move weight, in place, towards the farthest point or away from the least needed one; both leave a rank-one change of the inverse."""
     n = len(lifted)

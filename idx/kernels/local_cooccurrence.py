@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from idx._typing import Array, FloatArray, IntArray
+from idx.kernels.compiled import compiled
 from idx.kernels.engine import DIRECTIONS_3D
 from idx.kernels.local_statistics import n_log2_n
 from idx.kernels.neighbourhood import Neighbourhoods, in_threads
@@ -97,7 +97,7 @@ def difference_weights(n_levels: int) -> FloatArray:
     return np.stack([1 / (1 + d), 1 / (1 + d / n_levels), 1 / (1 + d**2), 1 / (1 + (d / n_levels) ** 2), inverse_square])
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _cooccurrence(
     placed: Array, positions: IntArray, steps: IntArray, pairs: IntArray, starts: IntArray, n_log_n: FloatArray, weights: FloatArray, out: FloatArray
 ) -> None:
@@ -132,7 +132,7 @@ def _cooccurrence(
             out[v, f] = out[v, f] / n if n else np.nan
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _count(around: Array, pairs: IntArray, table: Array, cells: Array, counts: IntArray) -> tuple[int, int]:
     """Count the pairs of levels (lower, higher), and leave the table empty."""
     n_pairs = 0
@@ -156,7 +156,7 @@ def _count(around: Array, pairs: IntArray, table: Array, cells: Array, counts: I
     return n_pairs, n_cells
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _measure(cells: Array, counts: IntArray, n_pairs: int, marginals: IntArray, n_log_n: FloatArray, weights: FloatArray, features: FloatArray) -> bool:
     """Measure one symmetric matrix: a pair of equal levels is one cell of twice its count, another two cells of its count, of 2 n_pairs in all."""
     levels_sum = 0

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from idx._typing import Array, FloatArray, IntArray
+from idx.kernels.compiled import compiled
 from idx.kernels.neighbourhood import Neighbourhoods, in_threads
 
 STATISTICS = (
@@ -87,7 +87,7 @@ def n_log2_n(largest: int) -> FloatArray:
     return np.asarray(n * np.log2(np.maximum(n, 1.0)))
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _statistics(placed: FloatArray, positions: IntArray, steps: IntArray, out: FloatArray) -> None:
     gathered = np.empty(len(steps))
     for v in range(len(positions)):
@@ -104,7 +104,7 @@ def _statistics(placed: FloatArray, positions: IntArray, steps: IntArray, out: F
         _order_statistics(x, row)
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _sort(x: FloatArray) -> None:
     # For the few values of a small neighbourhood insertion is twice as fast as the general sort.
     if len(x) > 64:
@@ -119,7 +119,7 @@ def _sort(x: FloatArray) -> None:
         x[j] = value
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _moments(x: FloatArray, row: FloatArray) -> None:
     n = len(x)
     mean = 0.0
@@ -151,7 +151,7 @@ def _moments(x: FloatArray, row: FloatArray) -> None:
     row[17] = (energy / n) ** 0.5
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _percentile(x: FloatArray, share: float) -> float:
     # Rounded exactly as numpy's: whether a voxel equals a percentile decides what the robust deviation counts.
     place = share * (len(x) - 1)
@@ -162,7 +162,7 @@ def _percentile(x: FloatArray, share: float) -> float:
     return low + (high - low) * weight if weight < 0.5 else high - (high - low) * (1.0 - weight)
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _order_statistics(x: FloatArray, row: FloatArray) -> None:
     n = len(x)
     p10 = _percentile(x, 0.10)
@@ -198,7 +198,7 @@ def _order_statistics(x: FloatArray, row: FloatArray) -> None:
     row[15] = np.nan if p75 + p25 == 0.0 else (p75 - p25) / (p75 + p25)
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _shares(placed: Array, positions: IntArray, steps: IntArray, n_levels: int, n_log_n: FloatArray, out: FloatArray) -> None:
     counts = np.zeros(n_levels + 1, dtype=np.int64)
     gathered = np.empty(len(steps), dtype=np.int64)

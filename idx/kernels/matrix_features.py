@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from idx._typing import FloatArray, IntArray
+from idx.kernels.compiled import compiled
 
+INDEPENDENT_BITS = 1e-13
+"""Less mutual information than this is rounding."""
 GLCM_FEATURES = (
     "joint_maximum",
     "joint_average",
@@ -36,7 +38,7 @@ GLCM_FEATURES = (
 )
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _bits(p: FloatArray) -> float:
     """Entropy in bits."""
     total = 0.0
@@ -46,7 +48,7 @@ def _bits(p: FloatArray) -> float:
     return total
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def glcm_features(counts: IntArray) -> FloatArray:
     """Features of symmetric co-occurrence matrices.
 
@@ -72,7 +74,7 @@ def glcm_features(counts: IntArray) -> FloatArray:
     return result
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _features(counts: IntArray) -> FloatArray:
     n = len(counts)
     apart, together, marginal = np.zeros(n), np.zeros(2 * n - 1), np.zeros(n)
@@ -124,8 +126,9 @@ def _features(counts: IntArray) -> FloatArray:
     for i in range(n):
         levels_present += marginal[i] > 0.0
     single = _bits(marginal)
-    # Independent levels have 2 HX = HXY, up to rounding of either sign.
-    second_correlation = np.sqrt(1.0 - np.exp(-2.0 * max(2.0 * single - entropy, 0.0)))
+    # Independent levels have 2 HX = HXY up to rounding, which the root would make 1e-8 of.
+    shared = 2.0 * single - entropy
+    second_correlation = np.sqrt(1.0 - np.exp(-2.0 * shared)) if shared > INDEPENDENT_BITS else 0.0
     correlation, first_correlation = np.nan, np.nan
     if levels_present > 1:
         correlation = (product - mean * mean) / variance

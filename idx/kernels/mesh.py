@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
-from numba import njit
 
 from idx._typing import Array, BoolArray, FloatArray, IntArray, Triple
+from idx.kernels.compiled import compiled
 
 
 @cache
@@ -37,7 +37,7 @@ def cube_counts(mask: BoolArray) -> tuple[IntArray, IntArray]:
     return counts, positions
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _count_cells(padded: Array, counts: IntArray, positions: IntArray) -> None:
     depth, height, width = padded.shape
     for z in range(depth - 1):

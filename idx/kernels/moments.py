@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from idx._typing import FloatArray
+from idx.kernels.compiled import compiled
 
 
-# Sums may be taken in any order, so that the processor adds several at a time; that changes the last digits only, and loses fewer of them.
-@njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
+@compiled(reorder_sums=True)
 def spread_about(x: FloatArray, share: FloatArray, mean: float, median: float, low: float, high: float) -> tuple[float, float, float, float, float, float]:
     """Spread of values about their mean and median.
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from idx._typing import Array, FloatArray, IntArray
+from idx.kernels.compiled import compiled
 from idx.kernels.engine import DIRECTIONS_2D, DIRECTIONS_3D, NeighbourCounts
 
 
@@ -35,7 +35,7 @@ def count_neighbours(levels: Array, n_levels: int, *, in_slice: bool) -> Neighbo
     return NeighbourCounts(pairs + pairs.transpose(0, 1, 3, 2), dependences, toned, tone_difference)
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _sweep(padded: Array, steps: IntArray, pairs: IntArray, dependences: IntArray, toned: IntArray, tone_difference: FloatArray) -> None:
     flat = padded.ravel()
     depth, height, width = padded.shape

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from idx._typing import Array, IntArray
+from idx.kernels.compiled import compiled
 from idx.kernels.engine import DIRECTIONS_2D, DIRECTIONS_3D
 from idx.kernels.neighbours import padded_levels
 
@@ -21,7 +21,7 @@ def count_runs(levels: Array, n_levels: int, *, in_slice: bool) -> IntArray:
     return runs[..., 1:]
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _grow(padded: Array, planes: IntArray, offsets: IntArray, runs: IntArray) -> None:
     """Grow runs voxel by voxel: each makes a run of one more out of its predecessor's, or a run of one.
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from idx._typing import Array, BoolArray, FloatArray, IntArray, Triple
+from idx.kernels.compiled import compiled
 from idx.kernels.neighbourhood import ball_footprint
+
+MAX_SPREAD = 1e5
+"""Running sums are used where no value is farther from the region's mean than this many times the region's own spread (or units)."""
 
 
 def sphere_means(values: Array, mask: BoolArray, spacing_mm: Triple, radius_mm: float) -> FloatArray:
@@ -24,9 +27,15 @@ def sphere_means(values: Array, mask: BoolArray, spacing_mm: Triple, radius_mm: 
     whole = np.asarray(values, dtype=np.float64)
     finite = np.isfinite(whole)
     everywhere = bool(finite.all())
-    # Running sums of values around their mean lose fewer digits.
-    middle = float(whole[finite].mean()) if finite.any() else 0.0
-    sums = _sums(_running(np.where(finite, whole - middle, 0.0), reach), np.array(mask), rows, half)
+    # Running sums of values around the region's mean lose fewer digits.
+    within = whole[mask & finite]
+    middle = float(within.mean()) if within.size else 0.0
+    centred = np.where(finite, whole - middle, 0.0)
+    if np.abs(centred).max() > MAX_SPREAD * max(float(np.abs(within - middle).max(initial=0.0)), 1.0):
+        # Beside a padding of 1e20 the differences of running sums would hold nothing of the rest.
+        sums = _added(np.pad(centred, [(r, r) for r in reach]), np.array(mask), np.argwhere(ball))
+    else:
+        sums = _sums(_running(centred, reach), np.array(mask), rows, half)
     if everywhere and _is_inside(mask, reach):
         return np.asarray(sums / np.count_nonzero(ball) + middle)
     counts = np.rint(_sums(_running(finite.astype(np.float64), reach), np.array(mask), rows, half))
@@ -48,7 +57,25 @@ def _running(values: FloatArray, reach: IntArray) -> FloatArray:
     return running
 
 
-@njit(cache=True, nogil=True)
+@compiled()
+def _added(padded: FloatArray, mask: BoolArray, offsets: IntArray) -> FloatArray:
+    """Sum over the ball around every voxel of the mask, voxel by voxel; ``offsets`` (n, 3) are the ball's voxels from its corner."""
+    depth, height, width = mask.shape
+    sums = np.empty(np.count_nonzero(mask))
+    at = 0
+    for z in range(depth):
+        for y in range(height):
+            for x in range(width):
+                if mask[z, y, x]:
+                    total = 0.0
+                    for k in range(len(offsets)):
+                        total += padded[z + offsets[k, 0], y + offsets[k, 1], x + offsets[k, 2]]
+                    sums[at] = total
+                    at += 1
+    return sums
+
+
+@compiled()
 def _sums(running: FloatArray, mask: BoolArray, rows: IntArray, half: IntArray) -> FloatArray:
     """Sum over the ball around every voxel of the mask; ``rows`` (n, 2) are the ball's rows from its corner, ``half`` their half lengths."""
     depth, height, width = mask.shape

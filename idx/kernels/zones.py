@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from idx._typing import Array, BoolArray, IntArray
+from idx.kernels.compiled import compiled
 from idx.kernels.engine import Zones
 from idx.kernels.neighbours import direction_offsets, padded_levels
 
@@ -18,7 +18,7 @@ def find_zones(levels: Array, distance: IntArray, *, in_slice: bool) -> Zones:
     return Zones(*_zones(padded, padded_levels(distance), steps, in_slice))
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _zones(padded: Array, distance: Array, steps: IntArray, in_slice: bool) -> tuple[IntArray, IntArray, IntArray, IntArray]:
     """Union-find in raster order: a label's parent is never larger than itself, so that one last pass resolves all labels."""
     depth, height, width = padded.shape
@@ -88,7 +88,7 @@ def border_distance(mask: BoolArray, *, in_slice: bool) -> IntArray:
     return np.asarray(padded[1:-1, 1:-1, 1:-1])
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _lower(distance: Array, in_slice: bool) -> None:
     """Two sweeps, forward and backward, are exact for city-block distances (Rosenfeld & Pfaltz, J ACM 1966;13:471-94)."""
     depth, height, width = distance.shape

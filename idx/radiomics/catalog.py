@@ -1,7 +1,8 @@
 """The radiomic features as data: what each is, its unit, its IBSI code and where its formula stands.
 
 Definitions follow the IBSI reference manual (Zwanenburg et al., arXiv:1612.07003; Radiology 2020;295:328-338). The table is ``catalog.csv``
-beside this module. The manual prints the code 1PR8 for two histogram features, and so does the table.
+beside this module. Codes are those of the DICOM standard (PS3.16, coding scheme IBSI) where it has the feature: for two percentiles of the histogram
+printings of the manual differ (``conformance_errata.csv``).
 """
 
 from __future__ import annotations

@@ -31,8 +31,13 @@ REFERENCES = {
     "IBSI 2 maps": "radiomics/ibsi2_reference/reference_response_maps",
     "IBSI 2 features": "radiomics/ibsi2_reference/reference_feature_values/reference_values.csv",
 }
+IBSI1_COLUMNS = dict.fromkeys(("family", "feature", "parameter", "ibsi_id", "dataset", "aggregation", "consensus"), False) | {"value": True, "tolerance": True}
+IBSI2_COLUMNS = {"filter_id": False, "feature": False, "feature_tag": False, "consensus_value": True, "tolerance": True}
 ERRATA = Path(__file__).with_name("conformance_errata.csv")
 """Reference rows that are wrong or void themselves, each with its evidence."""
+
+
+LEFT_OUT = "left out"
 
 
 @dataclass(frozen=True)
@@ -82,15 +87,15 @@ class Conformance:
     Parameters
     ----------
     checks : tuple of Check
-    void : tuple of dict
-        Reference rows that were left out because they are wrong or empty themselves, with the evidence.
+    errata : tuple of dict
+        Reference rows that are wrong or empty themselves, with the evidence; ``use`` says whether they were left out.
     absent : tuple of str
         References or images that the folder does not hold.
     device : str
     """
 
     checks: tuple[Check, ...]
-    void: tuple[Mapping[str, str], ...]
+    errata: tuple[Mapping[str, str], ...]
     absent: tuple[str, ...]
     device: str
 
@@ -136,7 +141,7 @@ class Conformance:
             "summary": summary,
             "sets": sets,
             "misses": [asdict(check) for check in self.missed],
-            "void_references": [dict(row) for row in self.void],
+            "errata": [dict(row) for row in self.errata],
             "absent": list(self.absent),
             "features": self.by_feature(),
             "checks": [asdict(check) for check in self.checks],
@@ -181,9 +186,9 @@ def conformance(data: PathLike, *, device: str | None = None) -> Conformance:
             except _AbsentError as error:
                 absent.append(str(error))
             advance(1)
-    void = [row for row in errata if any(_is_named(check, row) for check in checks)]
-    valid = [check for check in checks if not any(_is_named(check, row) for row in errata)]
-    return Conformance(tuple(valid), tuple(void), tuple(dict.fromkeys(absent)), where)
+    named = [row for row in errata if any(_is_named(check, row) for check in checks)]
+    valid = [check for check in checks if not any(_is_named(check, row) and row["use"] == LEFT_OUT for row in errata)]
+    return Conformance(tuple(valid), tuple(named), tuple(dict.fromkeys(absent)), where)
 
 
 class _AbsentError(Exception):
@@ -202,7 +207,30 @@ def _read_errata() -> list[dict[str, str]]:
 
 
 def _is_named(check: Check, row: Mapping[str, str]) -> bool:
-    return (check.reference_set, check.feature, check.aggregation) == (row["reference_set"], row["feature"], row["aggregation"])
+    return check.feature == row["feature"] and check.aggregation == row["aggregation"] and row["reference_set"] in ("all", check.reference_set)
+
+
+def _rows(path: Path, delimiter: str, columns: Mapping[str, bool]) -> list[dict[str, str]]:
+    """Rows of a reference table, with its columns and numbers checked; ``columns`` says of each whether it holds numbers."""
+    with path.open(encoding="utf-8-sig", newline="") as stream:
+        reader = csv.DictReader(stream, delimiter=delimiter)
+        absent = [column for column in columns if column not in (reader.fieldnames or ())]
+        if absent:
+            raise FormatError(f"a table of references must have the columns {', '.join(columns)}; got none named {', '.join(absent)} ('{path}'). Restore it.")
+        rows = [{column: (row[column] or "").strip() for column in columns} for row in reader]
+    for number, row in enumerate(rows, start=2):
+        for column, is_number in columns.items():
+            if is_number and row[column] and not _is_number(row[column]):
+                raise FormatError(f"column '{column}' must hold numbers; got '{row[column]}' (line {number} of '{path}'). Correct the line.")
+    return rows
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _phantom(folder: Path, name: str) -> tuple[Path, Path]:
@@ -224,17 +252,25 @@ def _ibsi1(folder: Path, name: str, device: str) -> Iterator[Check]:
     path = _present(folder / REFERENCES["IBSI 1"], folder)
     phantom, settings = IBSI1_SETS[name]
     names = {(definition.family, definition.ibsi_name): definition for definition in CATALOG.values()}
-    with path.open(encoding="utf-8", newline="") as stream:
-        rows = [row for row in csv.DictReader(stream) if row["dataset"] == name]
+    rows = [row for row in _rows(path, ",", IBSI1_COLUMNS) if row["dataset"] == name]
     table = _measured(folder, phantom, settings, device)
     columns = _columns(table)
     for row in rows:
         feature = row["feature"].replace("\u2019", "'") + (f" ({row['parameter']})" if row["parameter"] else "")
         definition = names.get((IBSI1_FAMILIES.get(row["family"], ""), feature))
         aggregation = IBSI1_AGGREGATIONS.get(row["aggregation"])
-        reference = float(row["value"])
+        reference = float(row["value"] or "nan")
         yield _compared(
-            Check(name, feature, row["ibsi_id"], row["aggregation"], row["consensus"], reference, _tolerance(reference, row["tolerance"]), None),
+            Check(
+                name,
+                feature,
+                row["ibsi_id"] if definition is None else definition.ibsi_id,
+                row["aggregation"],
+                row["consensus"],
+                reference,
+                _tolerance(reference, row["tolerance"]),
+                None,
+            ),
             table,
             None if definition is None else columns.get((definition.key, aggregation)),
             definition,
@@ -300,13 +336,12 @@ def _map(folder: Path, name: str, device: str) -> Iterator[Check]:
 
 def _filtered(folder: Path, name: str, device: str) -> Iterator[Check]:
     path = _present(folder / REFERENCES["IBSI 2 features"], folder)
-    with path.open(encoding="utf-8-sig", newline="") as stream:
-        rows = [row for row in csv.DictReader(stream, delimiter=";") if row["filter_id"] == name]
+    rows = [row for row in _rows(path, ";", IBSI2_COLUMNS) if row["filter_id"] == name]
     table = _measured(folder, "ibsi2_ct_phantom", FILTERED_SETS[name], device)
     columns = _columns(table)
     for row in rows:
         definition = CATALOG.get(_IBSI2_TAGS.get(row["feature_tag"], ""))
-        text, tolerance = row["consensus_value"].strip(), row["tolerance"].strip()
+        text, tolerance = row["consensus_value"], row["tolerance"]
         reference = float(text) if text else float("nan")
         check = Check(name, row["feature"], "" if definition is None else definition.ibsi_id, "", "", reference, _tolerance(reference, tolerance), None)
         yield _compared(check, table, None if definition is None else columns.get((definition.key, None)), definition)

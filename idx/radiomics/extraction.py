@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from idx._progress import progress_bar
+from idx._typing import FloatArray
 from idx.errors import FormatError, UnitError
 from idx.kernels.engine import Engine, engine_for
 from idx.provenance import Provenance, Setting
@@ -30,6 +31,8 @@ from idx.volume import Mask, Volume
 if TYPE_CHECKING:
     import torch
 
+RESPONSE_ROUNDING = 1e-13
+"""Share of an image's largest intensity below which differences of a response are rounding: a filtered constant is a constant."""
 Found = Mapping[str, float | Missing] | Mapping[tuple[str, str], float | Missing]
 
 
@@ -89,6 +92,10 @@ def extract(
     >>> table["mean_intensity_hu"].to_dict()
     {'GTV-1': 39.5}
     """
+    if not isinstance(ct, Volume):
+        raise FormatError(f"ct must be a CTVolume or another Volume; got {type(ct).__name__}. Read it with idx.read_ct(path).")
+    if settings is not None and not isinstance(settings, RadiomicsSettings):
+        raise FormatError(f"settings must be RadiomicsSettings; got {type(settings).__name__}. Pass RadiomicsSettings(...) or RadiomicsSettings.ibsi('C').")
     chosen = settings or RadiomicsSettings()
     if families is not None:
         chosen = chosen.replace(families=tuple(families) if not isinstance(families, str) else families)
@@ -107,10 +114,10 @@ def extract(
 
 
 def _lesions(lesion: Mask | Iterable[Mask]) -> list[Mask]:
-    lesions = [lesion] if isinstance(lesion, Mask) else list(lesion)
+    lesions: list[Mask] = [lesion] if isinstance(lesion, Mask) else list(lesion) if isinstance(lesion, Iterable) else []
     strange = next((type(mask).__name__ for mask in lesions if not isinstance(mask, Mask)), None)
     if not lesions or strange is not None:
-        raise FormatError(f"lesion must be a Mask or several; got {strange or 'none'}. Read it with idx.read_mask(path, like=ct).")
+        raise FormatError(f"lesion must be a Mask or several; got {strange or type(lesion).__name__}. Read it with idx.read_mask(path, like=ct).")
     labels = [mask.label for mask in lesions]
     repeated = next((label for label in labels if labels.count(label) > 1), None)
     if repeated is not None:
@@ -206,11 +213,19 @@ def _measure(ct: Volume, lesion: Mask, plans: Sequence[_Plan], engine: Engine) -
                     f"an image must be finite around a lesion to be filtered; got NaN or infinity (label '{lesion.label}'). Replace it, for example by the "
                     "value of air, first."
                 )
-            measured = region.with_response(plan.image_filter.apply(region.around, region.spacing_mm, device=engine.device))
+            measured = region.with_response(_response(plan.image_filter, region, engine.device))
         found = _found(measured, plan, engine)
         for spec, (definition, aggregation) in zip(plan.specs, plan.entries, strict=True):
             row[spec.name] = found[definition.key if aggregation is None else (definition.key, aggregation)]
     return row
+
+
+def _response(image_filter: ImageFilter, region: Region, device: str) -> FloatArray:
+    """Response of a filter around a lesion; where it varies by no more than the rounding of the image's intensities it is a constant."""
+    # An Apple device has no float64, which filters need.
+    response = image_filter.apply(region.around, region.spacing_mm, device="cpu" if device.startswith("mps") else device)
+    inside = response[region.inner][region.intensity_mask]
+    return np.full(response.shape, inside.mean()) if np.ptp(inside) <= RESPONSE_ROUNDING * np.abs(region.around).max() else response
 
 
 def _margin(plans: Sequence[_Plan], spacing_mm: tuple[float, float, float]) -> Margin:

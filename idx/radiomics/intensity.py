@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from idx._typing import FloatArray, IntArray
-from idx.kernels.discretise import fixed_bin_number, fixed_bin_size
+from idx.kernels.discretise import fixed_bin_number, fixed_bin_size, is_constant
 from idx.kernels.moments import spread_about
 from idx.table import Missing
 
@@ -25,9 +25,11 @@ def _describe(x: FloatArray, share: FloatArray | None, percentiles: FloatArray) 
     """Measures that statistics and histogram have in common, of values (n,) and their shares (None: each one n-th)."""
     p10, p25, median, p75, p90 = (float(p) for p in percentiles)
     low, high = float(x.min()), float(x.max())
-    mean = low if low == high else float(x.mean() if share is None else x @ share)
+    constant = is_constant(low, high)
+    mean = low if constant else float(x.mean() if share is None else x @ share)
     variance, third, fourth, deviation, from_median, robust = spread_about(x, np.zeros(0) if share is None else share, mean, median, p10, p90)
-    constant = low == high
+    # Where intensities are so small that their fourth powers vanish, ratios of moments cannot be told.
+    constant = constant or variance**2 == 0.0
     return {
         "mean": mean,
         "variance": variance,
@@ -127,7 +129,8 @@ def intensity_volume_histogram(
     intensities : array (n,)
         Intensities of the region's voxels, at least one.
     limits : tuple of float or None
-        Range of re-segmentation, which bins of fixed size fill; None takes the range of the intensities.
+        Range of re-segmentation, which bins of fixed size fill; None, or an infinite end, takes that of the intensities. Without bins the steps always
+        run from the smallest to the largest intensity, as IBSI's reference values do.
     bin_size : float or None
         Width of a bin; its centre stands for its intensities.
     n_bins : int or None
@@ -136,7 +139,8 @@ def intensity_volume_histogram(
     Returns
     -------
     dict
-        Value or :class:`~idx.table.Missing` for every key of the catalogue's family "ivh".
+        Value or :class:`~idx.table.Missing` for every key of the catalogue's family "ivh". Where more voxels share the largest intensity than the volume
+        fraction asked for, the intensity that so few voxels reach is one step above it.
     """
     values, steps = _ivh_steps(np.asarray(intensities, dtype=np.float64), limits, bin_size, n_bins)
     ordered = np.sort(values)
@@ -162,6 +166,8 @@ def _ivh_steps(x: FloatArray, limits: tuple[float, float] | None, bin_size: floa
     if n_bins is not None:
         return fixed_bin_number(x, n_bins=n_bins).astype(np.float64), np.arange(1, n_bins + 1).astype(np.float64)
     low, high = (float(x.min()), float(x.max())) if limits is None else limits
+    # An open end of the range is where the intensities end.
+    low, high = low if np.isfinite(low) else float(x.min()), high if np.isfinite(high) else float(x.max())
     if bin_size is not None:
         levels = fixed_bin_size(x, width=bin_size, origin=low)
         n_steps = max(int(np.ceil((high - low) / bin_size)), int(levels.max()))

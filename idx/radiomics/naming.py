@@ -31,7 +31,7 @@ def renamed(table: FeatureTable, columns: str = "name") -> FeatureTable:
         - "name": idx's names, such as "glcm_joint_maximum_3d_merged".
         - "ibsi_name": names of the IBSI reference manual with family and aggregation: "GLCM Joint maximum (3D, merged)".
         - "ibsi_code": IBSI codes with what a code alone leaves open: "GYBY_3d_merged"; "BC2M_10" and "BC2M_90" are the volumes at 10 % and
-          90 % of the intensity range; the manual prints 1PR8 twice: "1PR8_minimum" and "1PR8_p10".
+          90 % of the intensity range.
         - "pyradiomics": names of PyRadiomics, such as "original_glcm_MaximumProbability" or "log-sigma-2-0-mm-3D_firstorder_Mean". The
           aggregation follows where the table holds several. What PyRadiomics does not have keeps idx's name.
 

@@ -20,6 +20,8 @@ MASK_THRESHOLD = 0.5 - 1e-9
 """An interpolated voxel is inside from a half on; rounding in the interpolation must not decide an exact half."""
 TIE_DIGITS = 6
 """Digits of an interpolated HU that are trusted: a spacing of 2.9999999999998 mm in a header must not decide which way 40.5 HU is rounded."""
+MAX_INTENSITY = 1e60
+"""Fourth powers of larger intensities, summed over a lesion, leave float64."""
 ORTHOGONAL_TOLERANCE = 1e-4
 """Largest cosine between two image axes that still counts as a right angle (0.006 degrees)."""
 _INTERPOLATORS = {"linear": interpolate_linear, "cubic": interpolate_cubic, "nearest": interpolate_nearest}
@@ -112,9 +114,18 @@ def prepare(image: Volume, lesion: Mask, settings: RadiomicsSettings, *, margin_
     else:
         around, inner, mask, grid = _resampled(image, lesion, box, spacing, settings, reach)
     values = np.ascontiguousarray(around[inner])
-    if not np.isfinite(values[mask]).all():
-        raise UnitError(f"intensities inside the lesion must be finite; got NaN or infinity (label '{lesion.label}'). Repair the image or shrink the mask.")
+    _require_sane(values[mask], image, lesion)
     return Region(values, mask, _resegmented(values, mask, lesion.label, settings), grid, image.quantity, around, inner)
+
+
+def _require_sane(intensities: FloatArray, image: Volume, lesion: Mask) -> None:
+    if not np.isfinite(intensities).all():
+        inside = bool(np.isfinite(image.values[lesion.values]).all())
+        where = "near the lesion, where interpolation needs them," if inside else "inside the lesion"
+        raise UnitError(f"intensities {where} must be finite; got NaN or infinity (label '{lesion.label}'). Repair the image or shrink the mask.")
+    largest = float(np.abs(intensities).max())
+    if largest > MAX_INTENSITY:
+        raise UnitError(f"intensities must be at most {MAX_INTENSITY:g} in size; got {largest:g} (label '{lesion.label}'). Rescale the image.")
 
 
 def spacing_of(image: Volume, settings: RadiomicsSettings) -> Triple:

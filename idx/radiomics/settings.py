@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
@@ -54,8 +54,8 @@ class RadiomicsSettings:
     n_bins : int or None
         Number of grey levels between the smallest and the largest intensity (IBSI K15C), instead of a width.
     bin_origin : float, "multiple" or None
-        Lower edge of level 1 for bins of fixed size. None takes the low end of ``resegment_range``, or -1000 HU on CT; "multiple" anchors bins at
-        multiples of their size, as PyRadiomics does, so that levels count from the lesion's smallest intensity.
+        Lower edge of level 1 for bins of fixed size. None takes the low end of ``resegment_range`` where that is finite, or -1000 HU on CT;
+        "multiple" anchors bins at multiples of their size, as PyRadiomics does, so that levels count from the lesion's smallest intensity.
     ivh_bin_size, ivh_n_bins : float, int or None
         Discretisation for the intensity-volume histogram. None for both takes the intensities as they are, in steps of one unit.
     aggregations : tuple of str
@@ -95,7 +95,13 @@ class RadiomicsSettings:
         for field in ("aggregations", "families", "features", "filters"):
             given = getattr(self, field)
             if given is not None and not isinstance(given, str):
-                object.__setattr__(self, field, tuple(given))
+                object.__setattr__(self, field, tuple(given) if isinstance(given, Iterable) else (given,))
+        for field in ("outlier_sigma", "bin_size", "ivh_bin_size"):
+            object.__setattr__(self, field, _number(field, getattr(self, field)))
+        for field in ("n_bins", "ivh_n_bins"):
+            object.__setattr__(self, field, _whole(field, getattr(self, field)))
+        if not isinstance(self.bin_origin, str):
+            object.__setattr__(self, "bin_origin", _number("bin_origin", self.bin_origin))
         self._check_interpolation()
         self._check_range()
         _check_bins("grey levels", "bin_size", self.bin_size, "n_bins", self.n_bins)
@@ -107,24 +113,34 @@ class RadiomicsSettings:
         unknown = [a for a in self.aggregations if a not in AGGREGATIONS]
         if unknown or not self.aggregations or isinstance(self.aggregations, str):
             raise FormatError(f"aggregations must be some of {', '.join(AGGREGATIONS)}; got {self.aggregations!r}. Pass ('3d_merged',) for isotropic voxels.")
-        if not self.filters or not all(f is None or hasattr(f, "apply") for f in self.filters):
+        if not self.filters or not all(f is None or (hasattr(f, "apply") and not isinstance(f, type)) for f in self.filters):
             raise FormatError(f"filters must be filters of idx.radiomics, or None for the image itself; got {self.filters!r}. Pass for example (None,).")
+        names = [None if f is None else f.name for f in self.filters]
+        if len(set(names)) != len(names):
+            raise FormatError(f"filters must differ from each other; got {names}. Pass each once.")
         definitions(self.families, self.features)
 
     def _check_interpolation(self) -> None:
         spacing = self.spacing_mm
         if spacing is not None:
-            given = (spacing,) if isinstance(spacing, int | float) else tuple(spacing)
-            if len(given) not in (1, 3) or not all(s is None or (math.isfinite(s) and s > 0) for s in given):
+            several = isinstance(spacing, Iterable) and not isinstance(spacing, str)
+            given = tuple(_number("spacing_mm", mm) for mm in (spacing if several else (spacing,)))  # type: ignore[union-attr]
+            if len(given) not in (1, 3) or not all(mm is None or mm > 0 for mm in given):
                 raise GeometryError(f"spacing_mm must be one or three positive mm (x, y, z); got {spacing}. Pass 2.0, or (1.0, 1.0, None).")
-            object.__setattr__(self, "spacing_mm", float(given[0]) if len(given) == 1 and given[0] is not None else given)
+            object.__setattr__(self, "spacing_mm", given[0] if len(set(given)) == 1 else given)
         if self.interpolation not in INTERPOLATIONS:
             raise FormatError(f"interpolation must be one of {', '.join(INTERPOLATIONS)}; got '{self.interpolation}'. Pass one of them.")
 
     def _check_range(self) -> None:
         limits = self.resegment_range
-        if limits is not None and (len(limits) != 2 or not limits[0] < limits[1]):
-            raise UnitError(f"resegment_range must be (low, high) in the image's unit with low < high; got {limits}. Pass for example (-1000, 400).")
+        if limits is not None:
+            try:
+                low, high = (float(limit) for limit in limits)
+            except (TypeError, ValueError):
+                low, high = math.nan, math.nan
+            if not low < high:
+                raise UnitError(f"resegment_range must be (low, high) in the image's unit with low < high; got {limits}. Pass for example (-1000, 400).")
+            object.__setattr__(self, "resegment_range", (low, high))
         if self.outlier_sigma is not None and not self.outlier_sigma > 0:
             raise UnitError(f"outlier_sigma must be positive; got {self.outlier_sigma}. Pass 3.0, or None to keep all voxels.")
 
@@ -187,7 +203,7 @@ class RadiomicsSettings:
         """
         if self.bin_origin is not None:
             return self.bin_origin
-        if self.resegment_range is not None:
+        if self.resegment_range is not None and math.isfinite(self.resegment_range[0]):
             return float(self.resegment_range[0])
         if quantity == "hu":
             return AIR_HU
@@ -231,6 +247,28 @@ class RadiomicsSettings:
     def ivh_params(self) -> dict[str, Setting]:
         """Settings of the intensity-volume histogram."""
         return {"ivh_bin_size": self.ivh_bin_size, "ivh_n_bins": self.ivh_n_bins}
+
+
+def _number(name: str, given: object) -> float | None:
+    """Finite number of whatever type it came as."""
+    if given is None:
+        return None
+    try:
+        number = math.nan if isinstance(given, str | bool) else float(given)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise UnitError(f"{name} must be a finite number; got {given!r}. Pass for example 25.0.")
+    return number
+
+
+def _whole(name: str, given: object) -> int | None:
+    if given is None:
+        return None
+    number = _number(name, given)
+    if number != int(number):  # type: ignore[arg-type]
+        raise UnitError(f"{name} must be a whole number; got {given!r}. Pass for example 32.")
+    return int(number)
 
 
 def _check_bins(what: str, size_name: str, size: float | None, number_name: str, number: int | None) -> None:

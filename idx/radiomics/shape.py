@@ -8,6 +8,7 @@ import numpy as np
 
 from idx._typing import FloatArray, IntArray
 from idx.errors import GeometryError
+from idx.kernels.discretise import is_constant
 from idx.kernels.engine import Engine, engine_for
 from idx.kernels.hull import Hull, convex_hull, extreme_points, smallest_box, smallest_ellipsoid
 from idx.kernels.mesh import surface
@@ -63,7 +64,7 @@ def autocorrelation_features(region: Region, engine: Engine) -> Features:
     intensities = region.intensities
     if intensities.size < 2:
         return dict.fromkeys(AUTOCORRELATION, Missing("too_few_voxels"))
-    if intensities.min() == intensities.max():
+    if is_constant(float(intensities.min()), float(intensities.max())):
         return dict.fromkeys(AUTOCORRELATION, Missing("constant"))
     return dict(zip(AUTOCORRELATION, engine.moran_geary(region.values, region.intensity_mask, region.spacing_mm), strict=True))
 

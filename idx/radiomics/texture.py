@@ -219,7 +219,8 @@ def _named(family: str, aggregation: str, rows: FloatArray) -> Features:
     defined = np.isfinite(rows)
     number = defined.sum(axis=0)
     mean = np.where(defined, rows, 0.0).sum(axis=0) / np.maximum(number, 1)
-    return {(key, aggregation): float(value) if n else Missing("constant") for key, value, n in zip(KEYS[family], mean, number, strict=True)}
+    undefined = Missing("zero_denominator" if family == "ngtdm" else "constant")
+    return {(key, aggregation): float(value) if n else undefined for key, value, n in zip(KEYS[family], mean, number, strict=True)}
 
 
 def _counted(level: IntArray, second: IntArray) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -313,8 +314,9 @@ def tone_difference_features(toned: FloatArray, difference: FloatArray) -> Float
     apart = level[:, None] - level[None]
     sums = share[:, None] + share[None]
     contrast = float(share @ apart**2 @ share) / (len(level) * (len(level) - 1)) * total / n
-    spread = float(np.abs(np.subtract.outer(level * share, level * share)).sum())
-    busyness = weighted / spread if spread > 0 else 0.0
+    # Counts are whole numbers, so that equal products of level and count cancel exactly.
+    spread = float(np.abs(np.subtract.outer(level * toned[present], level * toned[present])).sum()) / n
+    busyness = weighted / spread if spread > 0 else np.nan
     complexity = float((np.abs(apart) * np.add.outer(share * tone, share * tone) / sums).sum()) / n
     return np.array([coarseness, contrast, busyness, complexity, float((sums * apart**2).sum()) / total])
 

@@ -22,10 +22,11 @@ def double_loop(values, mask, spacing_mm):
 
 # Odd and even sizes, and a single slice: the padding differs.
 @pytest.mark.parametrize("shape", [(4, 5, 6), (3, 4, 8), (8, 4, 3), (1, 5, 5), (2, 2, 2)])
-@pytest.mark.parametrize("direct_length", [96, 0])
-def test_equals_the_double_loop(shape, direct_length, monkeypatch):
-    # Many planes are summed through their spectrum, a few pair by pair.
+@pytest.mark.parametrize(("direct_length", "pairs_per_cell"), [(96, 0), (0, 0), (0, 10**6)])
+def test_equals_the_double_loop(shape, direct_length, pairs_per_cell, monkeypatch):
+    # Many planes are summed through their spectrum, a few planes or a few voxels pair by pair.
     monkeypatch.setattr("idx.kernels.autocorrelation.DIRECT_LENGTH", direct_length)
+    monkeypatch.setattr("idx.kernels.autocorrelation.PAIRS_PER_CELL", pairs_per_cell)
     monkeypatch.setattr("idx.kernels.autocorrelation.CHUNK_BYTES", 1000)
     rng = np.random.default_rng(11)
     values = rng.normal(-300.0, 120.0, shape)

@@ -74,6 +74,15 @@ def test_an_image_that_cannot_be_measured_is_a_reason_not_a_crash(folder):
     assert all("could not be measured" in check.reason for check in result.missed)
 
 
+@pytest.mark.parametrize(("line", "message"), [("a,b\n1,2\n", "columns family"), (None, "line 2")])
+def test_a_damaged_table_of_references_is_refused(folder, line, message):
+    path = folder / "radiomics" / "ibsi1_reference_values.csv"
+    text = path.read_text()
+    path.write_text(line or text.replace(",556,", ",many,", 1))
+    with pytest.raises(FormatError, match=message):
+        conformance(folder)
+
+
 def test_a_folder_without_references_is_refused(tmp_path):
     with pytest.raises(FormatError, match=r"ibsi1_reference_values\.csv"):
         conformance(tmp_path)
@@ -91,7 +100,7 @@ def test_everything_that_ibsi_publishes_is_met(real_data):
     result = conformance(real_data)
     assert result.missed == ()
     # 1,804 values of IBSI 1, 323 of IBSI 2 (the 324th row is empty) and 33 response maps.
-    assert (result.matched, len(result.void), result.absent) == (1804 + 323 + 33, 1, ())
+    assert (result.matched, len(result.errata), result.absent) == (1804 + 323 + 33, 3, ())
 
 
 @pytest.mark.real

@@ -98,8 +98,8 @@ def test_status_is_renamed(everything):
         ("ngtdm_contrast", "3d", ("ngtdm_contrast_3d", "NGTDM Contrast (3D)", "65HE_3d", "original_ngtdm_Contrast")),
         ("ngldm_dependence_count_energy", "2d", ("ngldm_dependence_count_energy_2d", "NGLDM Dependence count energy (2D)", "CAS9_2d", None)),
         ("ivh_volume_at_intensity_fraction_90", None, ("ivh_volume_at_intensity_fraction_90", "Volume at intensity fraction (90%)", "BC2M_90", None)),
-        ("histogram_minimum", None, ("histogram_minimum", "Minimum discretised intensity", "1PR8_minimum", None)),
-        ("histogram_p10", None, ("histogram_p10", "10th discretised intensity percentile", "1PR8_p10", None)),
+        ("histogram_minimum", None, ("histogram_minimum", "Minimum discretised intensity", "1PR8", None)),
+        ("histogram_p10", None, ("histogram_p10", "10th discretised intensity percentile", "GPMT", None)),
         ("histogram_entropy", None, ("histogram_entropy", "Discretised intensity entropy", "TLU2", "original_firstorder_Entropy")),
     ],
 )
