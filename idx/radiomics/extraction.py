@@ -240,7 +240,7 @@ def _found(region: Region, plan: _Plan, engine: Engine) -> dict[str | tuple[str,
     """Every feature of a region that the plan wants, from independent tasks on as many threads as the settings allow."""
     tasks = _tasks(region, plan, engine)
     threads = min(current_settings().workers, len(tasks)) if engine.device == "cpu" else 1
-    if threads == 1:
+    if threads <= 1:
         results: Iterable[Found] = [task() for task in tasks]
     else:
         with ThreadPoolExecutor(threads) as pool:

@@ -184,3 +184,9 @@ def test_a_few_voxels_scattered_over_a_large_box():
     weight = np.divide(1.0, apart, out=np.zeros_like(apart), where=apart > 0)
     x = np.arange(30) - 14.5
     assert table["moran_i"].item() == pytest.approx(30 / weight.sum() * (x @ weight @ x) / (x @ x), rel=1e-12)
+
+
+def test_the_shape_of_a_filtered_image_is_that_of_the_image():
+    ct, mask = scan(quantity="hu")
+    settings = RadiomicsSettings(filters=(None, LaplacianOfGaussian(3.0)), families=("shape",))
+    np.testing.assert_array_equal(extract(ct, mask, settings).values, extract(ct, mask, families=["shape"]).values)
