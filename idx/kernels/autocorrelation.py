@@ -10,8 +10,9 @@ from scipy.fft import dctn, fft, next_fast_len, rfft
 from idx._typing import Array, BoolArray, FloatArray, IntArray, Triple
 from idx.kernels.compiled import compiled
 
-CHUNK_BYTES = 1 << 26
-"""Size of the piece of a spectrum that is transformed along the first axis at a time."""
+BLOCK_BYTES = 1 << 21
+"""Size of the piece of a spectrum that is made at a time, of so many columns at least."""
+MIN_COLUMNS = 8
 DIRECT_LENGTH = 96
 """Up to this many planes, pairs of planes are summed one by one: that costs less than to transform along their axis."""
 
@@ -25,18 +26,14 @@ def _even_fast_len(n: int) -> int:
     return 2 * int(next_fast_len((n + 1) // 2, real=True))
 
 
-def _weights(sizes: Sequence[int], spacing_mm: Sequence[float]) -> FloatArray:
-    """Weights 1 / distance in mm (0 for lag 0) of lags 0, 1, ... along each axis, in array order."""
-    squared = np.zeros(tuple(sizes))
+def _weight_spectrum(sizes: Sequence[int], spacing_mm: Sequence[float], axes: tuple[int, ...]) -> FloatArray:
+    """Cosine transform along some axes of the weights 1 / distance in mm (0 for lag 0) of lags 0, 1, ... along each axis, in array order."""
+    weight = np.zeros(tuple(sizes))
     for axis, (n, mm) in enumerate(zip(sizes, spacing_mm, strict=True)):
-        squared += ((np.arange(n) * mm) ** 2).reshape([-1 if a == axis else 1 for a in range(3)])
-    squared[0, 0, 0] = np.inf
-    return np.asarray(1.0 / np.sqrt(squared))
-
-
-def _slice_spectra(values: FloatArray, shape: Sequence[int]) -> Array:
-    """Transform along x and y of an array that is padded with zeros there: rows of zeros are never transformed."""
-    return np.asarray(fft(rfft(values, shape[2], axis=2), shape[1], axis=1, overwrite_x=True))
+        weight += ((np.arange(n) * mm) ** 2).reshape([-1 if a == axis else 1 for a in range(3)])
+    weight[0, 0, 0] = np.inf
+    np.reciprocal(np.sqrt(weight, out=weight), out=weight)
+    return np.asarray(dctn(weight, type=1, axes=axes, overwrite_x=True))
 
 
 def moran_geary(values: FloatArray, mask: BoolArray, spacing_mm: Triple) -> tuple[float, float]:
@@ -62,53 +59,67 @@ def moran_geary(values: FloatArray, mask: BoolArray, spacing_mm: Triple) -> tupl
     order = np.argsort(mask.shape, kind="stable")
     spacing = [spacing_mm[::-1][axis] for axis in order]
     inside = np.ascontiguousarray(mask.transpose(order))
-    deviation = np.where(inside, values.transpose(order) - values[mask].mean(), 0.0)
-    square = deviation**2
-    variation = float(square.sum())
     shape = [_even_fast_len(2 * size - 1) for size in inside.shape]
+    deviation = values[mask] - values[mask].mean()
+    variation = float(np.square(deviation).sum())
     if n * n <= PAIRS_PER_CELL * np.prod(shape):
         # A few voxels scattered over a large box: their pairs are fewer than the box has frequencies.
-        sums = _over_pairs(np.argwhere(inside) * np.asarray(spacing), deviation[inside])
-        return n / sums[0] * sums[1] / variation, (n - 1) / sums[0] * (sums[2] - sums[1]) / variation
-    spectra = [_slice_spectra(part, shape) for part in (inside.astype(np.float64), deviation, square)]
-    pairs, products, crossed = _by_planes(spectra, shape, spacing) if len(inside) <= DIRECT_LENGTH else _by_spectrum(spectra, shape, spacing)
-    return n / pairs * products / variation, (n - 1) / pairs * (crossed - products) / variation
+        pairs, products, crossed = _over_pairs(np.argwhere(mask)[:, order] * np.asarray(spacing), deviation)
+    else:
+        pairs, products, crossed = _sums(_rows(values.transpose(order), inside, shape[2]), shape, spacing)
+    return float(n / pairs * products / variation), float((n - 1) / pairs * (crossed - products) / variation)
 
 
-def _folded(n: int) -> IntArray:
-    """Frequency of non-negative lags that equals each frequency of a periodic axis."""
-    return np.minimum(np.arange(n), n - np.arange(n))
+def _rows(values: FloatArray, inside: BoolArray, length: int) -> list[Array]:
+    """Transforms along x of region, deviation and squared deviation, padded with zeros to a length. One padded array serves all three."""
+    padded = np.zeros((*inside.shape[:2], length))
+    part = padded[..., : inside.shape[2]]
+    part[...] = inside
+    rows = [rfft(padded, axis=2)]
+    np.subtract(values, values[inside].mean(), out=part)
+    part[~inside] = 0.0
+    rows.append(rfft(padded, axis=2))
+    np.square(part, out=part)
+    return [*rows, rfft(padded, axis=2)]
 
 
-def _half(n: int) -> FloatArray:
-    """How many columns of a spectrum each column of a real transform stands for: two, but for the first and the last."""
-    twice = np.full(n // 2 + 1, 2.0)
-    twice[[0, -1]] = 1.0
-    return twice
+def _sums(rows: list[Array], shape: Sequence[int], spacing: Sequence[float]) -> FloatArray:
+    """Weighted sums over all pairs of voxels of region with itself, deviation with itself, and region with squared deviation.
 
-
-def _by_planes(spectra: list[Array], shape: Sequence[int], spacing: Sequence[float]) -> tuple[float, float, float]:
-    """Sums over pairs of planes, each a product of spectra within the planes."""
-    n_planes = len(spectra[0])
-    weight = dctn(_weights([n_planes, *(size // 2 + 1 for size in shape[1:])], spacing), type=1, axes=(1, 2))
-    weight *= _half(shape[2]) / (shape[1] * shape[2])
-    parts = [np.ascontiguousarray(part) for spectrum in spectra for part in (spectrum.real, spectrum.imag)]
-    pairs, products, crossed = (float(total) for total in _summed_over_planes(weight, _folded(shape[1]), *parts))
-    return pairs, products, crossed
-
-
-def _by_spectrum(spectra: list[Array], shape: Sequence[int], spacing: Sequence[float]) -> tuple[float, float, float]:
-    """Sums over the spectrum along all three axes, a few columns at a time."""
-    weight = dctn(_weights([size // 2 + 1 for size in shape], spacing), type=1)
-    weight *= _half(shape[2]) / np.prod(shape)
-    z, y = _folded(shape[0]), _folded(shape[1])
+    The arrays come transformed along x; the rest is done a few columns at a time, so that the whole spectrum is never held.
+    """
+    n_planes, height, width = rows[0].shape
+    direct = n_planes <= DIRECT_LENGTH
+    planes, axes = (n_planes, (1, 2)) if direct else (shape[0], (0, 1, 2))
+    weight = _weight_spectrum([n_planes if direct else planes // 2 + 1, shape[1] // 2 + 1, width], spacing, axes)
+    # A real transform stores half of the spectrum: every column but the first and the last stands for two.
+    weight[..., 1:-1] *= 2.0
+    weight /= np.prod(shape[1:] if direct else shape)
+    z, y = (np.minimum(np.arange(size), size - np.arange(size)) for size in shape[:2])
+    step = min(max(MIN_COLUMNS, BLOCK_BYTES // (16 * planes * shape[1])), width)
+    blocks = [np.empty((planes, shape[1], step), dtype=np.complex128) for _ in rows]
     sums = np.zeros(3)
-    step = max(1, CHUNK_BYTES // (16 * shape[0] * weight.shape[2]))
-    for start in range(0, shape[1], step):
-        columns = slice(start, start + step)
-        sums += _weighted(weight, z, y[columns], *(fft(part[:, columns], shape[0], axis=0) for part in spectra))
-    pairs, products, crossed = (float(total) for total in sums)
-    return pairs, products, crossed
+    for start in range(0, width, step):
+        columns = slice(start, min(start + step, width))
+        spectra = [_block(row[..., columns], block, height, n_planes) for row, block in zip(rows, blocks, strict=True)]
+        lag = np.ascontiguousarray(weight[..., columns])
+        if direct:
+            # Real and imaginary parts lie side by side and share their weight: products of spectra are then products of plain rows.
+            sums += _summed_over_planes(np.repeat(lag, 2, axis=2), y, *(spectrum.view(np.float64) for spectrum in spectra))
+        else:
+            sums += _weighted(lag, z, y, *(fft(spectrum, axis=0, overwrite_x=True) for spectrum in spectra))
+    return sums
+
+
+def _block(row: Array, block: Array, height: int, n_planes: int) -> Array:
+    """Transform along y of some columns, padded with zeros, in the memory of a block wherever it has the columns' width."""
+    if row.shape[2] != block.shape[2]:
+        block = np.empty((*block.shape[:2], row.shape[2]), dtype=block.dtype)
+    block[:n_planes, :height] = row
+    block[:n_planes, height:] = 0.0
+    block[n_planes:] = 0.0
+    block[:n_planes] = fft(block[:n_planes], axis=1, overwrite_x=True)
+    return block
 
 
 @compiled()
@@ -147,29 +158,26 @@ def _weighted(weight: FloatArray, z: IntArray, y: IntArray, region: Array, linea
 
 
 @compiled(reorder_sums=True)
-def _summed_over_planes(
-    weight: FloatArray, y: IntArray, r: FloatArray, ri: FloatArray, a: FloatArray, ai: FloatArray, s: FloatArray, si: FloatArray
-) -> FloatArray:
-    """As :func:`_weighted`, from real and imaginary parts of planes (z, y, x) and weights (lag of planes, y, x)."""
-    n_planes, _, width = r.shape
+def _summed_over_planes(weight: FloatArray, y: IntArray, region: FloatArray, linear: FloatArray, squared: FloatArray) -> FloatArray:
+    """As :func:`_weighted`, from planes (z, y, 2 x) of real and imaginary parts and weights (lag of planes, y, 2 x)."""
+    n_planes, _, width = region.shape
     sums = np.zeros(3)
     pairs, products, crossed = np.empty(width), np.empty(width), np.empty(width)
     for j in range(len(y)):
         for apart in range(n_planes):
-            pairs[:], products[:], crossed[:] = 0.0, 0.0, 0.0
+            for k in range(width):
+                pairs[k], products[k], crossed[k] = 0.0, 0.0, 0.0
             for z in range(n_planes - apart):
-                r0, r1, ri0, ri1 = r[z, j], r[z + apart, j], ri[z, j], ri[z + apart, j]
-                a0, a1, ai0, ai1 = a[z, j], a[z + apart, j], ai[z, j], ai[z + apart, j]
-                s0, s1, si0, si1 = s[z, j], s[z + apart, j], si[z, j], si[z + apart, j]
+                other = z + apart
                 for k in range(width):
-                    pairs[k] += r0[k] * r1[k] + ri0[k] * ri1[k]
-                    products[k] += a0[k] * a1[k] + ai0[k] * ai1[k]
-                    crossed[k] += r0[k] * s1[k] + ri0[k] * si1[k] + r1[k] * s0[k] + ri1[k] * si0[k]
-            lag = weight[apart, y[j]]
+                    pairs[k] += region[z, j, k] * region[other, j, k]
+                    products[k] += linear[z, j, k] * linear[other, j, k]
+                    crossed[k] += region[z, j, k] * squared[other, j, k] + region[other, j, k] * squared[z, j, k]
             # A pair of planes counts in both orders; the crossed sum has both already.
             both = 1.0 if apart == 0 else 2.0
             for k in range(width):
-                sums[0] += both * lag[k] * pairs[k]
-                sums[1] += both * lag[k] * products[k]
-                sums[2] += both / 2.0 * lag[k] * crossed[k]
+                lag = weight[apart, y[j], k]
+                sums[0] += both * lag * pairs[k]
+                sums[1] += both * lag * products[k]
+                sums[2] += both / 2.0 * lag * crossed[k]
     return sums

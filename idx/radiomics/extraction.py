@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -238,13 +239,26 @@ def _margin(plans: Sequence[_Plan], spacing_mm: tuple[float, float, float]) -> M
 
 def _found(region: Region, plan: _Plan, engine: Engine) -> dict[str | tuple[str, str], float | Missing]:
     """Every feature of a region that the plan wants, from independent tasks on as many threads as the settings allow."""
-    tasks = _tasks(region, plan, engine)
-    threads = min(current_settings().workers, len(tasks)) if engine.device == "cpu" else 1
-    if threads <= 1:
-        results: Iterable[Found] = [task() for task in tasks]
+    waiting = deque(_tasks(region, plan, engine))
+
+    def work() -> list[Found]:
+        done: list[Found] = []
+        while True:
+            try:
+                task = waiting.popleft()
+            except IndexError:
+                return done
+            done.append(task())
+
+    helpers = min(current_settings().workers, len(waiting)) - 1 if engine.device == "cpu" else 0
+    if helpers < 1:
+        results = work()
     else:
-        with ThreadPoolExecutor(threads) as pool:
-            results = [future.result() for future in [pool.submit(task) for task in tasks]]
+        # The caller works too, and takes the first task, whose large arrays its memory then keeps for the next lesion.
+        first = waiting.popleft()
+        with ThreadPoolExecutor(helpers) as pool:
+            others = [pool.submit(work) for _ in range(helpers)]
+            results = [first(), *work(), *(found for other in others for found in other.result())]
     return {key: value for found in results for key, value in found.items()}
 
 

@@ -65,7 +65,7 @@ def intensity_statistics(intensities: FloatArray) -> Features:
         Value or :class:`~idx.table.Missing` for every key of the catalogue's family "intensity".
     """
     x = np.asarray(intensities, dtype=np.float64)
-    energy = float(x @ x)
+    energy = float(np.square(x).sum())
     features = _describe(x, None, np.percentile(x, PERCENTILES))
     features |= {"energy": energy, "root_mean_square": float((energy / x.size) ** 0.5)}
     return {f"{name}_intensity" if name in _ADJECTIVES else f"intensity_{name}": value for name, value in features.items()}

@@ -27,7 +27,8 @@ def test_equals_the_double_loop(shape, direct_length, pairs_per_cell, monkeypatc
     # Many planes are summed through their spectrum, a few planes or a few voxels pair by pair.
     monkeypatch.setattr("idx.kernels.autocorrelation.DIRECT_LENGTH", direct_length)
     monkeypatch.setattr("idx.kernels.autocorrelation.PAIRS_PER_CELL", pairs_per_cell)
-    monkeypatch.setattr("idx.kernels.autocorrelation.CHUNK_BYTES", 1000)
+    monkeypatch.setattr("idx.kernels.autocorrelation.BLOCK_BYTES", 1)
+    monkeypatch.setattr("idx.kernels.autocorrelation.MIN_COLUMNS", 3)
     rng = np.random.default_rng(11)
     values = rng.normal(-300.0, 120.0, shape)
     mask = rng.random(shape) < 0.7
