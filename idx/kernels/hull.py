@@ -13,6 +13,8 @@ from idx.kernels.compiled import compiled
 
 ELLIPSOID_TOLERANCE = 1e-11
 """Points may stick out of the enclosing ellipsoid by this share of its axes."""
+TIE_RTOL = 1e-9
+"""Boxes whose volumes differ by less than this share are of one volume."""
 ELLIPSOID_STEPS = 200
 """Steps between two looks at which points still matter."""
 MAX_ELLIPSOID_ROUNDS = 500
@@ -135,7 +137,7 @@ def smallest_box(hull: Hull) -> FloatArray:
     -----
     For each side of the hull the smallest rectangle around its shadow is found exactly (one edge of it lies along an edge of the shadow; Freeman
     & Shapira, Commun ACM 1975;18:409-13). The smallest box of all can touch the hull by edges alone (O'Rourke, Int J Parallel Program
-    1985;14:183-99); IBSI (section 3.1.19) allows such approximations.
+    1985;14:183-99); IBSI (section 3.1.19) allows such approximations. Of boxes of one volume it is the one with the least area.
     """
     least = np.eye(3)[np.argmin(np.abs(hull.normals), axis=1)]
     first = np.cross(hull.normals, least)
@@ -146,7 +148,7 @@ def smallest_box(hull: Hull) -> FloatArray:
 
 @compiled()
 def _smallest_box(corners: FloatArray, normals: FloatArray, firsts: FloatArray, seconds: FloatArray) -> FloatArray:
-    best, edges = np.inf, np.zeros(3)
+    best, least, edges = np.inf, np.inf, np.zeros(3)
     n = len(corners)
     u, v = np.empty(n), np.empty(n)
     for k in range(len(normals)):
@@ -162,7 +164,7 @@ def _smallest_box(corners: FloatArray, normals: FloatArray, firsts: FloatArray, 
         for j in range(len(ring)):
             a, b = ring[j], ring[(j + 1) % len(ring)]
             doubled += u[a] * v[b] - u[b] * v[a]
-        if (high - low) * abs(doubled) / 2.0 >= best:  # no rectangle is smaller than the shadow
+        if (high - low) * abs(doubled) / 2.0 > best * (1.0 + TIE_RTOL):  # no rectangle is smaller than the shadow
             continue
         for j in range(len(ring)):
             a, b = ring[j], ring[(j + 1) % len(ring)]
@@ -176,10 +178,12 @@ def _smallest_box(corners: FloatArray, normals: FloatArray, firsts: FloatArray, 
                 along, across = u[i] * du + v[i] * dv, v[i] * du - u[i] * dv
                 along_low, along_high = min(along_low, along), max(along_high, along)
                 across_low, across_high = min(across_low, across), max(across_high, across)
-            volume = (high - low) * (along_high - along_low) * (across_high - across_low)
-            if volume < best:
-                best = volume
-                edges[0], edges[1], edges[2] = high - low, along_high - along_low, across_high - across_low
+            a_edge, b_edge, c_edge = high - low, along_high - along_low, across_high - across_low
+            volume, area = a_edge * b_edge * c_edge, a_edge * b_edge + b_edge * c_edge + c_edge * a_edge
+            # Of boxes of one volume the one with the least area counts: rounding must not choose between them.
+            if volume < best * (1.0 - TIE_RTOL) or (volume <= best * (1.0 + TIE_RTOL) and area < least):
+                best, least = min(best, volume), area
+                edges[0], edges[1], edges[2] = a_edge, b_edge, c_edge
     return edges
 
 

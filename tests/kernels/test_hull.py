@@ -88,3 +88,12 @@ def test_smallest_ellipsoid_of_points_on_one():
     # Points everywhere on it, in opposite pairs: of all ellipsoids around them their own is within the tolerance of the least.
     np.testing.assert_allclose(smallest_ellipsoid(points), [4, 2, 1], rtol=2e-2)
     assert np.prod(smallest_ellipsoid(points)) <= 8.0 * (1 + 1e-6)
+
+
+def test_of_boxes_of_one_volume_the_one_of_least_area_counts():
+    """Two boxes of 12.096 mm3 hold this lesion, of other areas; rounding at another scale must not choose the other one."""
+    mask = np.array([[[1, 1, 0], [0, 1, 1]], [[1, 1, 0], [1, 1, 1]]], dtype=bool)
+    points = extreme_points(mask)[0] * SPACING
+    edges = smallest_box(convex_hull(points))
+    np.testing.assert_allclose(edges, [3.2, 2.1, 1.8], rtol=1e-9)
+    np.testing.assert_allclose(smallest_box(convex_hull(3.0 * points)), 3.0 * edges, rtol=1e-9)

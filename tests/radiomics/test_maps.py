@@ -35,6 +35,8 @@ def scan():
 class Doubled:
     """Stands for any filter."""
 
+    name = "doubled"
+
     def apply(self, image):
         return Volume(2 * image.values, image.grid, image.quantity)
 
