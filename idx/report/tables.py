@@ -110,4 +110,4 @@ def _families(specs: Sequence[FeatureSpec]) -> list[tuple[str, list[FeatureSpec]
 
 def _title(family: str) -> str:
     words = family.replace("_", " ")
-    return words.upper() if len(words) <= 5 and words.isalpha() and words.startswith(("gl", "ng")) else words.capitalize()
+    return words.upper() if len(words) <= 5 and words.isalpha() and words.startswith(("gl", "ng", "ivh")) else words.capitalize()
