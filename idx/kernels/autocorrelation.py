@@ -11,12 +11,11 @@ from idx._typing import Array, BoolArray, FloatArray, IntArray, Triple
 from idx.kernels.compiled import compiled
 
 BLOCK_BYTES = 1 << 21
-"""Size of the piece of a spectrum that is made at a time, of so many columns at least."""
+"""Size of the piece of a spectrum that is made at a time."""
 MIN_COLUMNS = 8
+"""Columns of such a piece at least: the processor transforms several side by side."""
 DIRECT_LENGTH = 96
 """Up to this many planes, pairs of planes are summed one by one: that costs less than to transform along their axis."""
-
-
 PAIRS_PER_CELL = 4
 """Pairs of voxels that cost as much as a frequency of the box."""
 

@@ -9,7 +9,7 @@ from idx.kernels.compiled import compiled
 from idx.kernels.neighbourhood import ball_footprint
 
 MAX_SPREAD = 1e5
-"""Running sums are used where no value is farther from the region's mean than this many times the region's own spread (or units)."""
+"""Running sums are used where no value is farther from the region's mean than this many times the region's largest intensity."""
 
 
 def sphere_means(values: Array, mask: BoolArray, spacing_mm: Triple, radius_mm: float) -> FloatArray:
@@ -31,7 +31,7 @@ def sphere_means(values: Array, mask: BoolArray, spacing_mm: Triple, radius_mm: 
     within = whole[mask & finite]
     middle = float(within.mean()) if within.size else 0.0
     centred = np.where(finite, whole - middle, 0.0)
-    if np.abs(centred).max() > MAX_SPREAD * max(float(np.abs(within - middle).max(initial=0.0)), 1.0):
+    if np.abs(centred).max() > MAX_SPREAD * np.abs(within).max(initial=0.0):
         # Beside a padding of 1e20 the differences of running sums would hold nothing of the rest.
         sums = _added(np.pad(centred, [(r, r) for r in reach]), np.array(mask), np.argwhere(ball))
     else:

@@ -115,17 +115,23 @@ def prepare(image: Volume, lesion: Mask, settings: RadiomicsSettings, *, margin_
         around, inner, mask, grid = _resampled(image, lesion, box, spacing, settings, reach)
     values = np.ascontiguousarray(around[inner])
     _require_sane(values[mask], image, lesion)
-    return Region(values, mask, _resegmented(values, mask, lesion.label, settings), grid, image.quantity, around, inner)
+    return Region(values, mask, _resegmented(values, mask, _place(image, lesion), settings), grid, image.quantity, around, inner)
+
+
+def _place(image: Volume, lesion: Mask) -> str:
+    """Label of the lesion and the files it and its image came from, for an error."""
+    files = [f"'{part.source.path}'" for part in (image, lesion) if part.source is not None]
+    return ", ".join([f"label '{lesion.label}'", *files])
 
 
 def _require_sane(intensities: FloatArray, image: Volume, lesion: Mask) -> None:
     if not np.isfinite(intensities).all():
         inside = bool(np.isfinite(image.values[lesion.values]).all())
         where = "near the lesion, where interpolation needs them," if inside else "inside the lesion"
-        raise UnitError(f"intensities {where} must be finite; got NaN or infinity (label '{lesion.label}'). Repair the image or shrink the mask.")
+        raise UnitError(f"intensities {where} must be finite; got NaN or infinity ({_place(image, lesion)}). Repair the image or shrink the mask.")
     largest = float(np.abs(intensities).max())
     if largest > MAX_INTENSITY:
-        raise UnitError(f"intensities must be at most {MAX_INTENSITY:g} in size; got {largest:g} (label '{lesion.label}'). Rescale the image.")
+        raise UnitError(f"intensities must be at most {MAX_INTENSITY:g} in size; got {largest:g} ({_place(image, lesion)}). Rescale the image.")
 
 
 def spacing_of(image: Volume, settings: RadiomicsSettings) -> Triple:
@@ -207,7 +213,7 @@ def _resampled(
     inside = np.zeros((0, 0, 0), dtype=bool) if missed else interpolate_linear(lesion.values, (z, y, x)) >= MASK_THRESHOLD
     if not inside.any():  # a lesion thinner than the new spacing may fall between its samples
         raise GeometryError(
-            f"lesion must keep at least one voxel when resampled; got none at {spacing_mm} mm (label '{lesion.label}'). Pass a finer spacing_mm."
+            f"lesion must keep at least one voxel when resampled; got none at {spacing_mm} mm ({_place(image, lesion)}). Pass a finer spacing_mm."
         )
     cut = _box_of(inside)
     kept = tuple(slice(start + c.start, start + c.stop) for start, c in zip(first, cut, strict=True))
@@ -230,7 +236,7 @@ def _box_of(inside: BoolArray) -> tuple[slice, slice, slice]:
     return z, y, x
 
 
-def _resegmented(values: FloatArray, mask: BoolArray, label: str, settings: RadiomicsSettings) -> BoolArray:
+def _resegmented(values: FloatArray, mask: BoolArray, place: str, settings: RadiomicsSettings) -> BoolArray:
     kept = mask
     if settings.resegment_range is not None:
         low, high = settings.resegment_range
@@ -241,7 +247,7 @@ def _resegmented(values: FloatArray, mask: BoolArray, label: str, settings: Radi
     if not kept.any():
         inside = values[mask]
         raise GeometryError(
-            f"re-segmentation must keep at least one voxel; got none of {inside.size} between {inside.min():g} and {inside.max():g} (label '{label}'). "
+            f"re-segmentation must keep at least one voxel; got none of {inside.size} between {inside.min():g} and {inside.max():g} ({place}). "
             "Check resegment_range and that the mask belongs to this image."
         )
     return kept

@@ -328,7 +328,15 @@ def settings_from_parameters(parameters: PathLike | Mapping[str, object]) -> dic
     >>> arguments["spacing_mm"], arguments["bin_size"], arguments["features"]
     ((1.0, 1.0, None), 10.0, ('mean_intensity', 'histogram_entropy'))
     """
-    sections, name = _read(parameters)
+    try:
+        return _settings_of(*_read(parameters))
+    except _RefusalError as refusal:
+        where = "PyRadiomics parameters" if isinstance(parameters, Mapping) else f"'{parameters}'"
+        raise FormatError(f"{refusal.fact} ({where}). {refusal.remedy}") from refusal.__cause__
+
+
+def _settings_of(sections: Mapping[str, Mapping[str, object]], name: str) -> dict[str, object]:
+    """Keyword arguments of RadiomicsSettings from the sections of a file."""
     settings, image_types = sections["setting"], sections["imageType"] or {"Original": {}}
     for key in sections["voxelSetting"]:
         if key not in _VOXEL_SETTINGS:
@@ -357,8 +365,17 @@ def settings_from_parameters(parameters: PathLike | Mapping[str, object]) -> dic
     }
 
 
+class _RefusalError(Exception):
+    """An entry that idx does not follow; who knows the file names it."""
+
+    def __init__(self, fact: str, remedy: str) -> None:
+        super().__init__(fact)
+        self.fact = fact
+        self.remedy = remedy
+
+
 def _refuse(what: str, constraint: str, value: object, remedy: str) -> NoReturn:
-    raise FormatError(f"{what} must be {constraint}; got {value!r} (PyRadiomics parameters). {remedy}")
+    raise _RefusalError(f"{what} must be {constraint}; got {value!r}", remedy)
 
 
 def _read(parameters: PathLike | Mapping[str, object]) -> tuple[dict[str, dict[str, object]], str]:

@@ -7,6 +7,7 @@ from scipy.stats import f as f_distribution
 
 from idx._typing import Array, FloatArray
 from idx.errors import FormatError
+from idx.kernels.discretise import CONSTANT_RTOL
 
 ICC_KINDS = ("ICC(1,1)", "ICC(A,1)", "ICC(C,1)")
 """One-way random; two-way random, absolute agreement; two-way, consistency: of a single measurement (McGraw and Wong 1996). Shrout and Fleiss (1979)
@@ -14,8 +15,6 @@ call them ICC(1,1), ICC(2,1) and ICC(3,1)."""
 VERDICTS = ("poor", "moderate", "good", "excellent")
 VERDICT_LIMITS = (0.5, 0.75, 0.9)
 """Koo and Li, J Chiropr Med 2016;15:155-163: poor below 0.5, moderate to 0.75, good to 0.9, excellent beyond."""
-CONSTANT_RTOL = 1e-12
-"""Values whose range is below this fraction of their size differ by rounding only."""
 
 
 def intraclass_correlation(ratings: Array, *, kind: str = "ICC(1,1)", confidence: float = 0.95) -> tuple[FloatArray, FloatArray, FloatArray]:

@@ -1,7 +1,6 @@
 """Kernels start where nothing can be written: they are compiled anew, not refused."""
 
 import numpy as np
-from numba.core.caching import _CacheLocator
 
 from idx.kernels.compiled import compiled
 
@@ -17,9 +16,7 @@ def test_without_a_place_for_a_cache_code_is_compiled_anew(monkeypatch):
     assert doubled.stats.cache_path is None
 
 
-def test_with_a_place_code_is_kept(tmp_path, monkeypatch):
-    assert issubclass(_CacheLocator, object)
-
+def test_with_a_place_code_is_kept():
     @compiled(reorder_sums=True)
     def total(x):
         result = 0.0

@@ -7,6 +7,7 @@ import torch
 from idx.errors import FormatError, GeometryError, UnitError
 from idx.geometry import Grid
 from idx.kernels.spheres import sphere_means
+from idx.provenance import Source
 from idx.radiomics import LaplacianOfGaussian, MeanFilter, RadiomicsSettings, extract
 from idx.volume import CTVolume, Mask, Volume
 
@@ -45,9 +46,9 @@ def test_a_range_that_is_open_below_starts_no_bin():
         extract(suv, mask, RadiomicsSettings(resegment_range=(-np.inf, 5.0), bin_size=0.5))
 
 
-@pytest.mark.parametrize("padding", [1e12, 1e20, -3.4e38])
-def test_peaks_do_not_see_a_padding_that_no_sphere_reaches(padding):
-    values = np.random.default_rng(0).random((6, 40, 40))
+@pytest.mark.parametrize(("padding", "unit"), [(1e12, 1.0), (1e20, 1.0), (-3.4e38, 1.0), (1e3, 1e-8)])
+def test_peaks_do_not_see_a_padding_that_no_sphere_reaches(padding, unit):
+    values = unit * np.random.default_rng(0).random((6, 40, 40))
     mask = np.zeros(values.shape, dtype=bool)
     mask[3, 18:22, 18:22] = True
     clean = sphere_means(values, mask, (1.0, 1.0, 1.0), 6.2)
@@ -141,6 +142,14 @@ def test_nan_outside_the_lesion_matters_only_where_it_is_needed():
     np.testing.assert_array_equal(extract(odd, mask, settings).values, extract(image, mask, settings).values)
     with pytest.raises(UnitError, match="near the lesion"):
         extract(odd, mask, settings.replace(spacing_mm=0.9, interpolation="cubic"))
+
+
+def test_errors_name_the_files(tmp_path):
+    image, mask = scan()
+    values = np.where(mask.values, np.nan, image.values)
+    odd = Volume(values, GRID, "suv", Source(str(tmp_path / "pet.nii.gz"), "nifti"))
+    with pytest.raises(UnitError, match=r"label 'lesion'.*pet\.nii\.gz"):
+        extract(odd, mask, RadiomicsSettings(n_bins=8))
 
 
 def test_intensities_that_leave_float64_are_refused():

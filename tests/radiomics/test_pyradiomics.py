@@ -454,3 +454,10 @@ def test_deviations_name_each_thing_once():
     assert len(set(rows)) == len(rows)
     assert {kind for kind, _ in rows} == {"setting", "image type", "feature", "left out", "not by default", "accepted"}
     assert all(row.pyradiomics and row.idx and row.source for row in PYRADIOMICS_DEVIATIONS)
+
+
+def test_a_refusal_names_the_file(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text("setting:\n  normalize: true\n")
+    with pytest.raises(FormatError, match=r"normalize must be False.*params\.yaml.*Scale the image first"):
+        RadiomicsSettings.from_pyradiomics(path)
