@@ -11,20 +11,20 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 import platformdirs
 import torch
+from peers.environments import PeerFailure, environment_python
+from peers.machine import machine
 from radiomics_peers.cases import CASES, Case, make_cases
-from radiomics_peers.client import Worker
-from radiomics_peers.environments import RECIPES, PeerFailure, environment_python
+from radiomics_peers.recipes import RECIPES
 from radiomics_peers.summary import GIB, Comparison, agreement, summarise
+from radiomics_peers.worker import RadiomicsWorker
 
 from idx.radiomics.catalog import CATALOG
 
@@ -71,10 +71,10 @@ class Run:
     memory_gib: float
     families: bool
 
-    def idx_worker(self, device: str = "cpu", **environment: str) -> Worker:
+    def idx_worker(self, device: str = "cpu", **environment: str) -> RadiomicsWorker:
         """Start a worker of idx."""
         python = Path(sys.executable)
-        return Worker("idx", python, threads=self.threads, timeout_s=self.timeout_s, arguments=[device], environment=environment)
+        return RadiomicsWorker("idx", python, threads=self.threads, timeout_s=self.timeout_s, arguments=[device], environment=environment)
 
 
 def say(text: str) -> None:
@@ -101,7 +101,7 @@ def jobs_of(peer: str, case: Case, run: Run) -> dict[str, list[str]]:
     return jobs
 
 
-def compare(peer: Worker, own: Worker, case: Case, job: str, features: Sequence[str], run: Run) -> Comparison:
+def compare(peer: RadiomicsWorker, own: RadiomicsWorker, case: Case, job: str, features: Sequence[str], run: Run) -> Comparison:
     """Call both in turn."""
     comparison = Comparison(peer.name, case.name, job)
     try:
@@ -127,14 +127,14 @@ def compare_peer(peer: str, cases: Sequence[Case], run: Run, envs: Path) -> tupl
     comparisons: list[Comparison] = []
     facts: dict[str, object] = {}
     try:
-        python = environment_python(envs, peer)
+        python = environment_python(envs, peer, RECIPES[peer])
         for case in cases:
             if (peer, case.name) in LEFT_OUT:
                 comparisons.append(Comparison(peer, case.name, "shared", error=LEFT_OUT[peer, case.name]))
                 continue
             waiting = jobs_of(peer, case, run)
             while waiting:
-                with Worker(peer, python, threads=run.threads, timeout_s=run.timeout_s, memory_gib=run.memory_gib) as theirs, run.idx_worker() as own:
+                with RadiomicsWorker(peer, python, threads=run.threads, timeout_s=run.timeout_s, memory_gib=run.memory_gib) as theirs, run.idx_worker() as own:
                     facts = facts or theirs.ask(do="describe")
                     theirs.load(case)
                     own.load(case)
@@ -223,23 +223,9 @@ def on_gpu(cases: Sequence[Case], run: Run) -> dict[str, object] | str:
     return found
 
 
-def machine(threads: int) -> dict[str, object]:
-    """What the numbers were measured on."""
-    cpuinfo = Path("/proc/cpuinfo")
-    models = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")] if cpuinfo.exists() else []
-    return {
-        "platform": platform.platform(),
-        "cpu": models[0] if models else platform.processor(),
-        "cores": os.cpu_count(),
-        "load_average_at_start": os.getloadavg() if hasattr(os, "getloadavg") else None,
-        "threads": f"{threads}, as OMP_NUM_THREADS, NUMBA_NUM_THREADS and the like, by each library's own setting, and by binding processes to as many cores",
-        "versions": {name: version(name) for name in ("idx", "numpy", "numba", "scipy", "torch", "SimpleITK")} | {"python": platform.python_version()},
-    }
-
-
 def measure(names: Sequence[str], peers: Sequence[str], data: Path, envs: Path, run: Run) -> dict[str, object]:
     """Run everything and put the result together."""
-    started_on = machine(run.threads)
+    started_on = machine(run.threads, ("idx", "numpy", "numba", "scipy", "torch", "SimpleITK"))
     with tempfile.TemporaryDirectory() as folder:
         say("making the cases ...")
         cases = make_cases(names, data, Path(folder))

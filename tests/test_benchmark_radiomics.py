@@ -1,13 +1,10 @@
 """The arithmetic of benchmarks/radiomics.py on made-up seconds; nothing is timed here."""
 
-import ast
-import importlib.util
 import sys
-from pathlib import Path
 
 import pytest
+from benchmark_modules import BENCHMARKS, imported, load, load_as_worker
 
-BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 PROMISED = {
     "speedup_pyradiomics_ibsi_ct",
     "speedup_flash_ibsi_ct",
@@ -19,15 +16,7 @@ PROMISED = {
 }
 
 
-def load(name: str):
-    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", BENCHMARKS / "radiomics_peers" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-summary = load("summary")
+summary = load("radiomics_peers.summary")
 
 
 def compared(peer="pyradiomics", case="ibsi_ct", job="shared", peer_s=(4.0, 6.0, 5.0), idx_s=(0.5, 0.2, 0.1)):
@@ -85,17 +74,17 @@ def test_agreement_counts_numbers_of_the_same_name_within_a_relative_difference(
 
 
 def test_jobs_are_split_by_family_in_pyradiomics_order():
-    serving = load("serving")
+    measuring = load_as_worker("radiomics_peers", "measuring")
     names = ["glcm_Contrast", "shape_Flatness", "glcm_Id"]
-    assert serving.families_of(names) == ["shape", "glcm"]
-    assert serving.by_family(names) == {"shape": ["Flatness"], "glcm": ["Contrast", "Id"]}
+    assert measuring.families_of(names) == ["shape", "glcm"]
+    assert measuring.by_family(names) == {"shape": ["Flatness"], "glcm": ["Contrast", "Id"]}
 
 
 def test_a_worker_answers_failures_of_its_peer_and_times_only_the_call():
-    serving = load("serving")
+    measuring = load_as_worker("radiomics_peers", "measuring")
     clock = []
 
-    class Peer(serving.Peer):
+    class Peer(measuring.Peer):
         includes = "nothing"
 
         def load(self, image, mask, quantity):
@@ -111,22 +100,16 @@ def test_a_worker_answers_failures_of_its_peer_and_times_only_the_call():
             return result
 
     loaded = {}
-    serving._answer(Peer(), {"do": "load", "case": "x", "image": "i", "mask": "m", "quantity": "hu"}, loaded)
-    answer = serving._answer(Peer(), {"do": "run", "case": "x", "kind": "shared", "features": [], "values": True}, loaded)
+    measuring.answer(Peer(), {"do": "load", "case": "x", "image": "i", "mask": "m", "quantity": "hu"}, loaded)
+    answer = measuring.answer(Peer(), {"do": "run", "case": "x", "kind": "shared", "features": [], "values": True}, loaded)
     assert clock == ["load", "prepare", "call", "values"]
     assert answer["n"] == 2
     assert answer["values"] == {"a": 1.0}  # JSON has no NaN
     assert answer["seconds"] >= 0.0
 
 
-def imported(path: Path) -> set[str]:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
-    names |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    return {name.partition(".")[0] for name in names}
-
-
 def test_what_runs_in_a_peers_environment_imports_nothing_of_idx():
     for path in (BENCHMARKS / "radiomics_peers").glob("serve_*.py"):
         assert ("idx" in imported(path)) == (path.stem == "serve_idx")
-    assert imported(BENCHMARKS / "radiomics_peers" / "serving.py") <= sys.stdlib_module_names
+    assert imported(BENCHMARKS / "peers" / "serving.py") <= sys.stdlib_module_names
+    assert imported(BENCHMARKS / "radiomics_peers" / "measuring.py") <= sys.stdlib_module_names | {"serving"}

@@ -9,7 +9,8 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813 (its customary name)
 import torch
 from fastrad import FeatureExtractor, FeatureSettings, Mask, MedicalImage
-from serving import THREADS, Peer, families_of, serve
+from measuring import Peer, families_of, serve
+from serving import THREADS
 
 MARGIN = 1
 

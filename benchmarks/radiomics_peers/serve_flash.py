@@ -10,7 +10,8 @@ import flash_radiomics
 import numpy as np
 import SimpleITK as sitk  # noqa: N813 (its customary name)
 from flash_radiomics import RadiomicsFeatureExtractor
-from serving import THREADS, Peer, by_family, serve
+from measuring import Peer, by_family, serve
+from serving import THREADS
 
 
 class Flash(Peer):

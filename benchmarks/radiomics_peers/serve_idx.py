@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
-from serving import THREADS, Peer, serve
+from measuring import Peer, serve
+from serving import THREADS
 
 import idx
 from idx.radiomics.catalog import CATALOG, PYRADIOMICS_KURTOSIS_SHIFT

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 import nyxus
-from serving import THREADS, Peer, families_of, serve
+from measuring import Peer, families_of, serve
+from serving import THREADS
 
 GROUPS = {
     "shape": "*3D_ALL_MORPHOLOGY*",

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import radiomics
 import SimpleITK as sitk  # noqa: N813 (its customary name)
+from measuring import Peer, by_family, serve
 from radiomics.featureextractor import RadiomicsFeatureExtractor
-from serving import Peer, by_family, serve
 
 
 class PyRadiomics(Peer):

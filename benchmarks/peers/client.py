@@ -13,16 +13,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
-from radiomics_peers.cases import Case
-from radiomics_peers.environments import PeerFailure
+from peers.environments import PeerFailure
 
-HERE = Path(__file__).parent
+SHARED = Path(__file__).parent
+"""Where workers find ``serving``."""
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
     "MKL_NUM_THREADS",
     "NUMBA_NUM_THREADS",
     "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS",
+    "VIPS_CONCURRENCY",
 )
 
 
@@ -31,8 +32,8 @@ class Worker:
 
     Parameters
     ----------
-    name : str
-        Which ``serve_<name>.py`` is run.
+    script : Path
+        ``serve_<name>.py`` of the peer; it is run with ``serving`` and its own folder to import from.
     python : Path
         Python of the peer's environment.
     threads : int
@@ -49,7 +50,7 @@ class Worker:
 
     def __init__(
         self,
-        name: str,
+        script: Path,
         python: Path,
         *,
         threads: int,
@@ -58,17 +59,17 @@ class Worker:
         arguments: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        self.name = name
+        self.name = script.stem.removeprefix("serve_")
         self._timeout_s = timeout_s
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the process)
         self._lines: queue.Queue[str | None] = queue.Queue()
         self._process = subprocess.Popen(
-            [str(python), str(HERE / f"serve_{name}.py"), *arguments],
+            [str(python), str(script), *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._said,
             text=True,
-            env=os.environ | dict.fromkeys(THREAD_VARIABLES, str(threads)) | dict(environment or {}),
+            env=os.environ | {"PYTHONPATH": str(SHARED)} | dict.fromkeys(THREAD_VARIABLES, str(threads)) | dict(environment or {}),
             preexec_fn=(lambda: _limit(threads, memory_gib)) if sys.platform == "linux" else None,
         )
         threading.Thread(target=self._listen, daemon=True).start()
@@ -110,14 +111,6 @@ class Worker:
     def alive(self) -> bool:
         """Whether the process runs."""
         return self._process.poll() is None
-
-    def load(self, case: Case) -> dict[str, object]:
-        """Have the worker read a case."""
-        return self.ask(do="load", case=case.name, image=str(case.image), mask=str(case.mask), quantity=case.quantity)
-
-    def run(self, case: Case, kind: str, features: Sequence[str], *, values: bool = False) -> dict[str, object]:
-        """Have the worker measure the loaded case; the answer holds its seconds, the number of features and its peak memory."""
-        return self.ask(do="run", case=case.name, kind=kind, features=list(features), values=values)
 
     def close(self, *, kill: bool = False) -> None:
         """End the process."""
