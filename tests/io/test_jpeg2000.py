@@ -26,6 +26,24 @@ def test_full_resolution_ycbcr_is_converted_by_the_jfif_formula():
     np.testing.assert_allclose(rgb, _jfif(*np.moveaxis(components.astype(float), -1, 0)), atol=0.51)
 
 
+@pytest.mark.parametrize("is_ycbcr", [False, True])
+def test_pixels_go_where_they_are_wanted(is_ycbcr):
+    stream = imagecodecs.jpeg2k_encode(np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8), level=0, codecformat="j2k", mct=False)
+    batch = np.empty((2, 40, 50, 3), dtype=np.uint8)
+    rgb = jpeg2000.decode_jpeg2000(stream, is_ycbcr=is_ycbcr, out=batch[1])
+    assert np.shares_memory(rgb, batch[1])
+    np.testing.assert_array_equal(batch[1], jpeg2000.decode_jpeg2000(stream, is_ycbcr=is_ycbcr))
+
+
+@pytest.mark.parametrize("is_ycbcr", [False, True])
+def test_a_stream_of_another_size_leaves_out_alone(is_ycbcr):
+    """Border tiles may be stored smaller."""
+    stream = imagecodecs.jpeg2k_encode(np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8), level=0, codecformat="j2k", mct=False)
+    out = np.full((64, 64, 3), 7, dtype=np.uint8)
+    assert jpeg2000.decode_jpeg2000(stream, is_ycbcr=is_ycbcr, out=out).shape == (40, 50, 3)
+    assert (out == 7).all()
+
+
 @pytest.mark.parametrize("width", [64, 63])
 def test_openjpegs_truncating_conversion_is_undone(width):
     """Every chroma pair, with luma and chroma that a wavelet let overshoot their 8 bits, as OpenJPEG would convert it with headroom."""
