@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from idx._typing import Array, PathLike
 from idx.errors import FormatError
 
+if TYPE_CHECKING:
+    import zarr
+
+T = TypeVar("T")
 CHUNK_BYTES = 1 << 24
 """A chunk holds whole slices of about this size: a slice is read without its neighbours, and a volume is a handful of files."""
 
@@ -45,8 +51,23 @@ def read_array(path: PathLike) -> Array:
     Raises
     ------
     FormatError
-        If it is absent, damaged, or lacks a chunk (which Zarr would silently fill with zeros).
+        If it is absent, damaged, or lacks a chunk.
     """
+    return _decoded(path, lambda array: np.asarray(array[...]))
+
+
+def open_array(path: PathLike) -> zarr.Array[Any]:
+    """Open a Zarr array whose values stay on the disk until they are sliced.
+
+    Raises
+    ------
+    FormatError
+        If it is absent, or lacks a chunk (which Zarr would silently fill with zeros). What is damaged within a chunk is found when it is read.
+    """
+    return _decoded(path, lambda array: array)
+
+
+def _decoded(path: PathLike, take: Callable[[zarr.Array[Any]], T]) -> T:
     import zarr
 
     folder = Path(path)
@@ -54,8 +75,7 @@ def read_array(path: PathLike) -> Array:
         array = zarr.open_array(folder, mode="r", zarr_format=3)
         present, wanted = array.nchunks_initialized, array.nchunks
         if present == wanted:
-            values: Array = np.asarray(array[...])
-            return values
+            return take(array)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise FormatError(f"array must be a readable Zarr v3 folder; got {type(error).__name__}: {error} ('{folder}'). Restore it from a copy.") from error
     raise FormatError(f"array must have all its chunks; got {present} of {wanted} ('{folder}'). Restore it from a copy.")

@@ -1,4 +1,4 @@
-"""Frames, grids, sources and transforms as plain JSON records; floats keep all their digits."""
+"""Frames, grids, sources, provenance and transforms as plain JSON records; floats keep all their digits."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from idx.geometry import (
     SequenceTransform,
     Transform,
 )
-from idx.provenance import Source
+from idx.provenance import Provenance, Source
 
 Record = dict[str, Any]
 
@@ -56,6 +56,24 @@ def source_to_record(source: Source | None) -> Record | None:
 def source_from_record(record: Record | None) -> Source | None:
     """Return the source of a record; its path may have moved since."""
     return None if record is None else Source(record["path"], record["kind"], files=tuple(record["files"]), ids=record["ids"])
+
+
+def provenance_to_record(provenance: Provenance | None) -> Record | None:
+    """Record of how a result was made."""
+    if provenance is None:
+        return None
+    return {
+        "function": provenance.function,
+        "settings": dict(provenance.settings),
+        "inputs": list(provenance.inputs),
+        "device": provenance.device,
+        "version": provenance.version,
+    }
+
+
+def provenance_from_record(record: Record | None) -> Provenance | None:
+    """Return the provenance of a record."""
+    return None if record is None else Provenance(**{**record, "inputs": tuple(record["inputs"])})
 
 
 def transform_to_record(transform: Transform, store: Callable[[Array], str]) -> Record:

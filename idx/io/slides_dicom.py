@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import imagecodecs
 import numpy as np
 import pydicom
 from pydicom.encaps import parse_basic_offsets, parse_fragments
@@ -14,9 +13,11 @@ from pydicom.errors import InvalidDicomError
 from pydicom.uid import JPEG2000, UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEG2000Lossless, JPEGBaseline8Bit
 
 from idx._typing import IntArray, Pair, RGBArray
-from idx.errors import FormatError, PixelAccessError
+from idx.errors import FormatError
+from idx.io.jpeg import RGB, YCBCR, decode_jpeg
 from idx.io.jpeg2000 import decode_jpeg2000
-from idx.io.slides_tiles import ReadOnlyFile, TileLayout, checked_batch, fill_from_stored, level_of
+from idx.io.slides_tiles import ReadOnlyFile, TileLayout
+from idx.io.stored_tiles import Decoder, StoredTiles
 from idx.slide import Level, TileRect
 
 WHOLE_SLIDE_CLASS = "1.2.840.10008.5.1.4.1.1.77.1.6"
@@ -24,7 +25,6 @@ _NATIVE = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
 _TRANSFER_SYNTAXES = (JPEGBaseline8Bit, JPEG2000, JPEG2000Lossless, *_NATIVE)
 _NOT_IN_PYRAMID = {"LABEL", "OVERVIEW", "THUMBNAIL", "LOCALIZER"}
 _PEEK_TAGS = ("SOPClassUID", "SeriesInstanceUID", "SeriesDescription")
-_DECODE_ERRORS = (ValueError, RuntimeError, TypeError)
 _LONG_LENGTH_VRS = (b"OB", b"OW")
 _UNDEFINED_LENGTH = 0xFFFFFFFF
 
@@ -39,14 +39,14 @@ class DicomLevel:
     layout : TileLayout
         Offsets and counts are those of the bytes of each frame in tile order.
     decode : callable
-        Bytes of a frame to uint8 RGB (y, x, 3).
+        Decoder of its frames.
     mpp : tuple of float or None
         um per pixel of this level (x, y).
     """
 
     path: Path
     layout: TileLayout
-    decode: Callable[[bytes], RGBArray]
+    decode: Decoder
     mpp: Pair | None
 
 
@@ -263,16 +263,16 @@ def _tile_numbers(header: pydicom.Dataset, layout: TileLayout, path: Path) -> In
     return np.array(numbers, dtype=np.int64)
 
 
-def _frame_decoder(header: pydicom.Dataset) -> Callable[[bytes], RGBArray]:
+def _frame_decoder(header: pydicom.Dataset) -> Decoder:
     syntax, photometric = header.file_meta.TransferSyntaxUID, header.PhotometricInterpretation
     if syntax == JPEGBaseline8Bit:
-        colorspace = 2 if photometric == "RGB" else 3
-        return lambda block: imagecodecs.jpeg8_decode(block, colorspace=colorspace, outcolorspace=2)
+        colorspace = RGB if photometric == "RGB" else YCBCR
+        return lambda block, _, out: decode_jpeg(block, colorspace=colorspace, out=out)
     if syntax in (JPEG2000, JPEG2000Lossless):
         # YBR_ICT and YBR_RCT are undone by the codec itself; only plain YBR needs the conversion.
-        return lambda block: decode_jpeg2000(block, is_ycbcr=photometric in ("YBR_FULL", "YBR_FULL_422"))
+        return lambda block, _, __: decode_jpeg2000(block, is_ycbcr=photometric in ("YBR_FULL", "YBR_FULL_422"))
     shape = (int(header.Rows), int(header.Columns), 3)
-    return lambda block: np.frombuffer(block, dtype=np.uint8).reshape(shape)
+    return lambda block, _, __: np.frombuffer(block, dtype=np.uint8).reshape(shape)
 
 
 def _pixel_spacing_um(header: pydicom.Dataset) -> Pair | None:
@@ -307,36 +307,18 @@ class DicomPixels:
     name = "dicom"
 
     def __init__(self, index: DicomIndex) -> None:
-        self._stored = index.levels
-        self._layouts = tuple(level.layout for level in index.levels)
-        base = (self._layouts[0].width_px, self._layouts[0].height_px)
-        self._levels = tuple(level_of(layout.width_px, layout.height_px, base=base) for layout in self._layouts)
-        self._files = tuple(ReadOnlyFile(level.path) for level in index.levels)
+        files = [ReadOnlyFile(level.path) for level in index.levels]
+        self.stored = StoredTiles([level.layout for level in index.levels], files, [level.decode for level in index.levels])
 
     @property
     def levels(self) -> tuple[Level, ...]:
         """Stored levels, finest first."""
-        return self._levels
+        return self.stored.levels
 
     def read_tiles_into(self, batch: RGBArray, tiles: Sequence[TileRect]) -> None:
         """Fill ``batch`` (n, height, width, 3) uint8; see :class:`idx.slide.PixelSource`."""
-        checked_batch(batch, tiles, self._levels, where=str(self._stored[0].path.parent))
-        fill_from_stored(batch, tiles, self._layouts, self._decode)
-
-    def _decode(self, level: int, stored: int) -> RGBArray | None:
-        layout = self._layouts[level]
-        if layout.counts[stored] == 0:
-            return None
-        block = self._files[level].read(int(layout.offsets[stored]), int(layout.counts[stored]))
-        try:
-            return self._stored[level].decode(block)
-        except _DECODE_ERRORS as error:
-            raise PixelAccessError(
-                f"stored tile must decode; got: {error} (level {level}, tile {stored}, {self._stored[level].path}). "
-                "Copy the file again, or leave this region out."
-            ) from error
+        self.stored.fill(batch, tiles)
 
     def close(self) -> None:
         """Release the files."""
-        for file in self._files:
-            file.close()
+        self.stored.close()

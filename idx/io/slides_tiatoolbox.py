@@ -61,7 +61,8 @@ def as_slide(slide: Any) -> Slide:
         )
     path = None if getattr(slide, "input_path", None) is None else Path(slide.input_path)
     name = type(slide).__name__ if path is None else path.name
-    info, where = slide.info, f"slide '{name}', {type(slide).__name__}"
+    where = f"slide '{name}', {type(slide).__name__}"
+    info = _info(slide, where=where)
     raw = info.raw if isinstance(info.raw, Mapping) else {}
     pixels = ReaderPixels(slide, _stored_levels(info, where=where), where=where)
     return Slide(pixels, _mpp(slide, raw, where=where), name, _source(slide, path), magnification=_stated_power(info, raw))
@@ -69,6 +70,15 @@ def as_slide(slide: Any) -> Slide:
 
 def _is_reader(candidate: Any) -> bool:
     return any(base.__name__ == "WSIReader" and base.__module__.partition(".")[0] == "tiatoolbox" for base in type(candidate).__mro__)
+
+
+def _info(reader: Any, *, where: str) -> Any:
+    try:
+        return reader.info
+    except Exception as error:  # tiatoolbox reads the header only now, and stumbles over optional tags.
+        raise FormatError(
+            f"reader must describe its slide; got {type(error).__name__}: {error} ({where}). Open the file with idx.open_slide, or set reader.info."
+        ) from error
 
 
 def _stored_levels(info: Any, *, where: str) -> list[tuple[int, int, float]]:

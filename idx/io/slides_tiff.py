@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import imagecodecs
 import numpy as np
 import tifffile
 from defusedxml import ElementTree
 
 from idx._typing import Pair, RGBArray
-from idx.errors import FormatError, PixelAccessError
+from idx.errors import FormatError
 from idx.io.color import on_white
+from idx.io.jpeg import RGB, YCBCR, decode_jpeg
 from idx.io.jpeg2000 import decode_jpeg2000
-from idx.io.slides_tiles import ReadOnlyFile, TileLayout, checked_batch, fill_from_stored, level_of, same_aspect
+from idx.io.slides_tiles import ReadOnlyFile, TileLayout, same_aspect
+from idx.io.stored_tiles import Decoder, StoredTiles
 from idx.slide import Level, TileRect
 
 TRUSTED_RESOLUTION_UM = (0.05, 10.0)
@@ -25,7 +26,6 @@ TRUSTED_RESOLUTION_UM = (0.05, 10.0)
 
 _JPEG, _JPEG2000_YCBCR, _JPEG2000_RGB = 7, 33003, 33005
 _JPEG2000 = (_JPEG2000_YCBCR, _JPEG2000_RGB, 34712)
-_DECODE_ERRORS = (ValueError, RuntimeError, TypeError, NotImplementedError, tifffile.TiffFileError)
 _UM_PER_UNIT = {"µm": 1.0, "μm": 1.0, "um": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6}
 
 
@@ -41,7 +41,7 @@ class TiffIndex:
     layouts : tuple of TileLayout
         Stored tiles of each level, finest first.
     decoders : tuple of callable
-        Per level, (bytes, number of the stored tile) to uint8 (y, x, 3); they touch no file and may run in any thread.
+        Decoder of each level.
     mpp : tuple of float or None
         um per level-0 pixel (x, y) as the file states it.
     magnification : float or None
@@ -51,16 +51,10 @@ class TiffIndex:
     path: Path
     kind: str
     layouts: tuple[TileLayout, ...]
-    decoders: tuple[Callable[[bytes, int], RGBArray], ...]
+    decoders: tuple[Decoder, ...]
     mpp: Pair | None
     magnification: float | None
     icc_profile: bytes | None
-
-    @property
-    def levels(self) -> tuple[Level, ...]:
-        """Levels with their factors."""
-        base = (self.layouts[0].width_px, self.layouts[0].height_px)
-        return tuple(level_of(layout.width_px, layout.height_px, base=base) for layout in self.layouts)
 
 
 def read_index(path: Path) -> TiffIndex:
@@ -157,19 +151,19 @@ def _layout(page: tifffile.TiffPage, path: Path) -> TileLayout:
     return layout
 
 
-def _decoder(page: tifffile.TiffPage) -> Callable[[bytes, int], RGBArray]:
-    """Decode function of a page: the direct codec for JPEG and JPEG 2000, tifffile's closure (codec and predictor) for the others."""
+def _decoder(page: tifffile.TiffPage) -> Decoder:
+    """Decode function of a page: the direct codec for JPEG, JPEG 2000 and plain pixels, tifffile's closure (codec and predictor) for the others."""
     tables = page.jpegtables
     if page.compression == _JPEG and page.samplesperpixel == 3:
         # The photometric tag decides, as in libtiff: Aperio stores RGB in JPEG streams that carry no marker to say so.
-        colorspace = 2 if page.photometric == 2 else 3
-        return lambda block, _: imagecodecs.jpeg8_decode(block, tables=tables, colorspace=colorspace, outcolorspace=2)
+        colorspace = RGB if page.photometric == 2 else YCBCR
+        return lambda block, _, out: decode_jpeg(block, tables=tables, colorspace=colorspace, out=out)
     if page.compression in _JPEG2000:
         is_ycbcr = page.compression == _JPEG2000_YCBCR
-        return lambda block, _: decode_jpeg2000(block, is_ycbcr=is_ycbcr)
+        return lambda block, _, __: decode_jpeg2000(block, is_ycbcr=is_ycbcr)
     decode, is_premultiplied = page.decode, has_premultiplied_alpha(page)
 
-    def through_tifffile(block: bytes, number: int) -> RGBArray:
+    def through_tifffile(block: bytes, number: int, _: RGBArray | None) -> RGBArray:
         pixels = decode(block, number, jpegtables=tables) if page.compression == _JPEG else decode(block, number)
         tile = np.asarray(pixels[0])[0]
         return on_white(tile, is_premultiplied=is_premultiplied) if tile.shape[2] == 4 else tile
@@ -232,32 +226,18 @@ class TiffPixels:
 
     def __init__(self, index: TiffIndex) -> None:
         self.index = index
-        self._levels = index.levels
-        self._file = ReadOnlyFile(index.path)
+        file = ReadOnlyFile(index.path)
+        self.stored = StoredTiles(index.layouts, [file] * len(index.layouts), index.decoders)
 
     @property
     def levels(self) -> tuple[Level, ...]:
         """Stored levels, finest first."""
-        return self._levels
+        return self.stored.levels
 
     def read_tiles_into(self, batch: RGBArray, tiles: Sequence[TileRect]) -> None:
         """Fill ``batch`` (n, height, width, 3) uint8; see :class:`idx.slide.PixelSource`."""
-        checked_batch(batch, tiles, self._levels, where=str(self.index.path))
-        fill_from_stored(batch, tiles, self.index.layouts, self._decode)
-
-    def _decode(self, level: int, stored: int) -> RGBArray | None:
-        layout = self.index.layouts[level]
-        if layout.counts[stored] == 0:
-            return None
-        block = self._file.read(int(layout.offsets[stored]), int(layout.counts[stored]))
-        try:
-            pixels = self.index.decoders[level](block, stored)
-        except _DECODE_ERRORS as error:
-            raise PixelAccessError(
-                f"stored tile must decode; got: {error} (level {level}, tile {stored}, {self.index.path}). Copy the file again, or leave this region out."
-            ) from error
-        return pixels
+        self.stored.fill(batch, tiles)
 
     def close(self) -> None:
         """Release the file."""
-        self._file.close()
+        self.stored.close()

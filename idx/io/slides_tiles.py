@@ -1,11 +1,11 @@
-"""What the routes to slide pixels share: level factors, positioned file reads, and pasting stored tiles into requested ones."""
+"""What the routes to slide pixels share: level factors, positioned file reads, and how a level is cut into stored tiles."""
 
 from __future__ import annotations
 
 import math
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,6 +46,12 @@ def _most_likely(candidates: Sequence[int], ratio: float) -> int:
     return min(candidates, key=lambda k: (k & (k - 1) != 0, abs(k - ratio)))
 
 
+def levels_of(layouts: Sequence[TileLayout]) -> tuple[Level, ...]:
+    """Levels of a pyramid, finest first, with their factors."""
+    base = (layouts[0].width_px, layouts[0].height_px)
+    return tuple(level_of(layout.width_px, layout.height_px, base=base) for layout in layouts)
+
+
 def same_aspect(width_px: int, height_px: int, *, base: tuple[int, int]) -> bool:
     """Whether a size is the base size divided by one factor, within a pixel of rounding on each side."""
     low = max(base[0] / (width_px + 1), base[1] / (height_px + 1))
@@ -58,8 +64,29 @@ class ReadOnlyFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._descriptor: int | None = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        self._descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        self._opened_as = _identity(os.fstat(self._descriptor))
         self._lock = threading.Lock()
+        self._n_readers = 0
+        self._is_closed = False
+
+    def check_unchanged(self) -> None:
+        """Refuse a file that was replaced or rewritten since it was opened: its index no longer says where its tiles lie.
+
+        Raises
+        ------
+        PixelAccessError
+            If it is another file now, or is gone.
+        """
+        try:
+            now = _identity(os.stat(self.path))
+        except FileNotFoundError:
+            now = None
+        if now != self._opened_as:
+            raise PixelAccessError(
+                f"slide must stay as it was while it is open; got {'another file in its place' if now else 'no file'} ({self.path}). "
+                "Open it again with open_slide."
+            )
 
     def read(self, offset: int, count: int) -> bytes:
         """Return exactly ``count`` bytes from ``offset``.
@@ -69,24 +96,42 @@ class ReadOnlyFile:
         PixelAccessError
             If the file is closed or shorter.
         """
-        if self._descriptor is None:
-            raise PixelAccessError(f"slide must be open to be read; got a closed one ({self.path}). Open it again with open_slide.")
-        if hasattr(os, "pread"):
-            block = os.pread(self._descriptor, count, offset)
-        else:  # Windows has no positioned read: seek and read must not be torn apart.
+        with self._lock:
+            if self._is_closed:
+                raise PixelAccessError(f"slide must be open to be read; got a closed one ({self.path}). Open it again with open_slide.")
+            self._n_readers += 1
+        try:
+            block = self._read(offset, count)
+        finally:
             with self._lock:
-                os.lseek(self._descriptor, offset, os.SEEK_SET)
-                block = os.read(self._descriptor, count)
+                self._n_readers -= 1
+                self._release()
         if len(block) != count:
             raise PixelAccessError(f"file must hold {count} bytes at offset {offset}; got {len(block)} ({self.path}). Copy the file again: it is cut off.")
         return block
 
+    def _read(self, offset: int, count: int) -> bytes:
+        if hasattr(os, "pread"):
+            return os.pread(self._descriptor, count, offset)
+        with self._lock:  # Windows has no positioned read: seek and read must not be torn apart.
+            os.lseek(self._descriptor, offset, os.SEEK_SET)
+            return os.read(self._descriptor, count)
+
     def close(self) -> None:
         """Release the descriptor; closing twice is harmless."""
         with self._lock:
-            if self._descriptor is not None:
-                os.close(self._descriptor)
-                self._descriptor = None
+            self._is_closed = True
+            self._release()
+
+    def _release(self) -> None:
+        # Not under a reader: the system may give the same descriptor to another file, whose bytes it would then read.
+        if self._is_closed and self._n_readers == 0 and self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+def _identity(status: os.stat_result) -> tuple[int, int, int, int]:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,6 +165,32 @@ class TileLayout:
         """Rows of stored tiles."""
         return -(-self.height_px // self.tile_height_px)
 
+    def holds(self, tile: TileRect) -> bool:
+        """Whether a requested tile lies within the level."""
+        return tile.x_px >= 0 and tile.y_px >= 0 and tile.x_px + tile.width_px <= self.width_px and tile.y_px + tile.height_px <= self.height_px
+
+    def touched_by(self, tile: TileRect) -> list[int]:
+        """Numbers of the stored tiles that a requested one touches within the level."""
+        left, top = max(tile.x_px, 0), max(tile.y_px, 0)
+        right, bottom = min(tile.x_px + tile.width_px, self.width_px), min(tile.y_px + tile.height_px, self.height_px)
+        if left >= right or top >= bottom:
+            return []
+        columns = range(left // self.tile_width_px, (right - 1) // self.tile_width_px + 1)
+        rows = range(top // self.tile_height_px, (bottom - 1) // self.tile_height_px + 1)
+        return [row * self.n_columns + column for row in rows for column in columns]
+
+    def is_stored(self, tile: TileRect, stored: int) -> bool:
+        """Whether a requested tile is a stored one, to the pixel and wholly within the level."""
+        row, column = divmod(stored, self.n_columns)
+        corner = (column * self.tile_width_px, row * self.tile_height_px)
+        return (tile.x_px, tile.y_px) == corner and (tile.width_px, tile.height_px) == (self.tile_width_px, self.tile_height_px) and self.holds(tile)
+
+    def size_within(self, stored: int) -> tuple[int, int]:
+        """Width and height of the part of a stored tile that lies within the level."""
+        row, column = divmod(stored, self.n_columns)
+        width, height = self.width_px - column * self.tile_width_px, self.height_px - row * self.tile_height_px
+        return min(self.tile_width_px, width), min(self.tile_height_px, height)
+
 
 def checked_batch(batch: RGBArray, tiles: Sequence[TileRect], levels: Sequence[Level], *, where: str) -> None:
     """Refuse a batch that does not fit its tiles.
@@ -140,49 +211,3 @@ def checked_batch(batch: RGBArray, tiles: Sequence[TileRect], levels: Sequence[L
             )
         if not 0 <= tile.level < len(levels):
             raise PixelAccessError(f"level must be in 0..{len(levels) - 1}; got {tile.level} ({where}). See slide.levels.")
-
-
-def fill_from_stored(batch: RGBArray, tiles: Sequence[TileRect], layouts: Sequence[TileLayout], decode: Callable[[int, int], RGBArray | None]) -> None:
-    """Fill a batch from stored tiles, decoding each of them once however many requested tiles touch it.
-
-    Parameters
-    ----------
-    batch : uint8 array (n, height, width, 3)
-    tiles : sequence of TileRect
-    layouts : sequence of TileLayout
-        One per level.
-    decode : callable
-        Maps (level, number of the stored tile) to its pixels, or None where nothing is stored. Called in the order of the file.
-    """
-    batch[...] = WHITE
-    wanted: dict[tuple[int, int], list[int]] = {}
-    for number, tile in enumerate(tiles):
-        for stored in _stored_tiles(tile, layouts[tile.level]):
-            wanted.setdefault((tile.level, stored), []).append(number)
-    for level, stored in sorted(wanted, key=lambda key: (key[0], layouts[key[0]].offsets[key[1]])):
-        pixels = decode(level, stored)
-        if pixels is not None:
-            for number in wanted[level, stored]:
-                _paste(batch[number], tiles[number], pixels, stored, layouts[level])
-
-
-def _stored_tiles(tile: TileRect, layout: TileLayout) -> list[int]:
-    """Numbers of the stored tiles that a requested one touches inside the level."""
-    left, top = max(tile.x_px, 0), max(tile.y_px, 0)
-    right, bottom = min(tile.x_px + tile.width_px, layout.width_px), min(tile.y_px + tile.height_px, layout.height_px)
-    if left >= right or top >= bottom:
-        return []
-    columns = range(left // layout.tile_width_px, (right - 1) // layout.tile_width_px + 1)
-    rows = range(top // layout.tile_height_px, (bottom - 1) // layout.tile_height_px + 1)
-    return [row * layout.n_columns + column for row in rows for column in columns]
-
-
-def _paste(target: RGBArray, tile: TileRect, pixels: RGBArray, stored: int, layout: TileLayout) -> None:
-    """Copy the overlap of one stored tile with one requested tile; what is stored beyond the level's border is padding and stays out."""
-    row, column = divmod(stored, layout.n_columns)
-    x, y = column * layout.tile_width_px, row * layout.tile_height_px
-    left, top = max(tile.x_px, x), max(tile.y_px, y)
-    right = min(tile.x_px + tile.width_px, x + pixels.shape[1], layout.width_px)
-    bottom = min(tile.y_px + tile.height_px, y + pixels.shape[0], layout.height_px)
-    if left < right and top < bottom:
-        target[top - tile.y_px : bottom - tile.y_px, left - tile.x_px : right - tile.x_px] = pixels[top - y : bottom - y, left - x : right - x]

@@ -16,8 +16,14 @@ import pyarrow.parquet as pq
 
 from idx._typing import PathLike
 from idx.errors import FormatError
-from idx.io.records import frame_from_record, frame_to_record, source_from_record, source_to_record
-from idx.provenance import Provenance
+from idx.io.records import (
+    frame_from_record,
+    frame_to_record,
+    provenance_from_record,
+    provenance_to_record,
+    source_from_record,
+    source_to_record,
+)
 from idx.slide import Contours
 from idx.table import FeatureSpec, FeatureTable
 
@@ -49,7 +55,7 @@ def write_table(table: FeatureTable, path: PathLike) -> None:
         "kind": "FeatureTable",
         "version": FORMAT_VERSION,
         "specs": [{"name": s.name, "unit": s.unit, "definition": s.definition, "ibsi_id": s.ibsi_id, "params": dict(s.params)} for s in table.specs],
-        "provenance": _provenance_to_record(table.provenance),
+        "provenance": provenance_to_record(table.provenance),
     }
     _write(pa.Table.from_pandas(frame, preserve_index=True), record, path)
 
@@ -74,12 +80,11 @@ def read_table(path: PathLike) -> FeatureTable:
             reasons = frame[column].dropna()
             gaps += [(row, spec.name, str(reason)) for row, reason in reasons.items()]
     values = frame[[spec.name for spec in specs]]
-    provenance = record["provenance"]
     return FeatureTable(
         values,
         specs,
         pd.DataFrame(gaps, columns=["row", "feature", "reason"]),
-        None if provenance is None else Provenance(**{**provenance, "inputs": tuple(provenance["inputs"])}),
+        provenance_from_record(record["provenance"]),
     )
 
 
@@ -131,18 +136,6 @@ def contours_from_table(path: PathLike) -> Contours:
         frame_from_record(record["frame"]),
         source_from_record(record["source"]),
     )
-
-
-def _provenance_to_record(provenance: Provenance | None) -> dict[str, Any] | None:
-    if provenance is None:
-        return None
-    return {
-        "function": provenance.function,
-        "settings": dict(provenance.settings),
-        "inputs": list(provenance.inputs),
-        "device": provenance.device,
-        "version": provenance.version,
-    }
 
 
 def _write(table: pa.Table, record: Mapping[str, Any], path: PathLike) -> None:

@@ -161,16 +161,6 @@ def test_a_closed_slide_says_so(kind, tmp_path):
         slide.read_region(0, 0, width_px=10, height_px=10)
 
 
-def test_each_stored_tile_is_decoded_once_per_call(tmp_path, monkeypatch):
-    slide, _ = _open("tiff-deflate", tmp_path)
-    decoded = []
-    decode = slide.pixels._decode
-    monkeypatch.setattr(slide.pixels, "_decode", lambda level, stored: decoded.append((level, stored)) or decode(level, stored))
-    tiles = [TileRect(0, x, y, 32, 32) for y in range(0, 128, 16) for x in range(0, 128, 16)]
-    slide.pixels.read_tiles_into(np.zeros((len(tiles), 32, 32, 3), dtype=np.uint8), tiles)
-    assert sorted(decoded) == [(0, row * 6 + column) for row in range(3) for column in range(3)]
-
-
 @pytest.mark.parametrize("photometric", ["rgb", "ycbcr"])
 def test_jpeg_tiles_agree_with_openslide_to_the_bit(photometric, tmp_path):
     """Colour space and abbreviated tables as libtiff understands them; 4:2:0 chroma in the YCbCr case."""

@@ -1,0 +1,43 @@
+"""JPEG tiles as whole-slide files store them: abbreviated streams, tables apart, colours that only the container knows."""
+
+from __future__ import annotations
+
+import imagecodecs
+
+from idx._typing import RGBArray
+
+RGB, YCBCR = 2, 3
+"""Colour spaces as libjpeg numbers them."""
+_END_OF_IMAGE = b"\xff\xd9"
+
+
+def decode_jpeg(block: bytes, *, colorspace: int, tables: bytes | None = None, out: RGBArray | None = None) -> RGBArray:
+    """Decode a JPEG stream of three components to uint8 RGB (y, x, 3).
+
+    Parameters
+    ----------
+    block : bytes
+        The stream, whole or without its tables.
+    colorspace : int
+        What the container says of the components, RGB or YCBCR; the stream's own markers are not asked.
+    tables : bytes or None
+        Quantisation and Huffman tables (TIFF tag JPEGTables).
+    out : array or None
+        Filled and returned where the picture has its size.
+
+    Raises
+    ------
+    ValueError
+        If the stream is cut off. libjpeg itself only warns, and paints the rest grey.
+    RuntimeError
+        If it is damaged in a way that libjpeg sees.
+    """
+    if block.rfind(_END_OF_IMAGE) < 0:
+        raise ValueError("JPEG stream without its end: cut off or overwritten")
+    try:
+        return imagecodecs.jpeg8_decode(block, tables=tables, colorspace=colorspace, outcolorspace=RGB, out=out)
+    except ValueError:
+        if out is None:
+            raise
+        # The last strip or frame of a level may be stored smaller than the others.
+        return decode_jpeg(block, colorspace=colorspace, tables=tables)
