@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import imagecodecs
 
 from idx._typing import RGBArray
@@ -9,6 +11,26 @@ from idx._typing import RGBArray
 RGB, YCBCR = 2, 3
 """Colour spaces as libjpeg numbers them."""
 _END_OF_IMAGE = b"\xff\xd9"
+
+
+@dataclass(frozen=True)
+class JpegTiles:
+    """Decoder of a level's JPEG tiles; what it needs to know is readable, for other decoders than libjpeg need it too.
+
+    Parameters
+    ----------
+    colorspace : int
+        What the container says of the components, RGB or YCBCR.
+    tables : bytes or None
+        Quantisation and Huffman tables that the tiles share.
+    """
+
+    colorspace: int
+    tables: bytes | None = None
+
+    def __call__(self, block: bytes, _: int, out: RGBArray | None) -> RGBArray:
+        """Decode one tile; errors as in :func:`decode_jpeg`."""
+        return decode_jpeg(block, colorspace=self.colorspace, tables=self.tables, out=out)
 
 
 def decode_jpeg(block: bytes, *, colorspace: int, tables: bytes | None = None, out: RGBArray | None = None) -> RGBArray:
@@ -32,8 +54,7 @@ def decode_jpeg(block: bytes, *, colorspace: int, tables: bytes | None = None, o
     RuntimeError
         If it is damaged in a way that libjpeg sees.
     """
-    if block.rfind(_END_OF_IMAGE) < 0:
-        raise ValueError("JPEG stream without its end: cut off or overwritten")
+    check_ended(block)
     try:
         return imagecodecs.jpeg8_decode(block, tables=tables, colorspace=colorspace, outcolorspace=RGB, out=out)
     except ValueError:
@@ -41,3 +62,15 @@ def decode_jpeg(block: bytes, *, colorspace: int, tables: bytes | None = None, o
             raise
         # The last strip or frame of a level may be stored smaller than the others.
         return decode_jpeg(block, colorspace=colorspace, tables=tables)
+
+
+def check_ended(block: bytes) -> None:
+    """Refuse a stream that is cut off.
+
+    Raises
+    ------
+    ValueError
+        If no end of image is in it.
+    """
+    if block.rfind(_END_OF_IMAGE) < 0:
+        raise ValueError("JPEG stream without its end: cut off or overwritten")

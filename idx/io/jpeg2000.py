@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import struct
 import threading
+from dataclasses import dataclass
 
 import imagecodecs
 import numpy as np
@@ -26,6 +27,23 @@ _SIZ, _COD, _QCD = 0xFF51, 0xFF52, 0xFF5C
 _FIRST_COMPONENT = 42
 """Byte of a raw codestream where the first component's (depth, x step, y step) stands: after SOC and the fixed part of SIZ."""
 _of_thread = threading.local()
+
+
+@dataclass(frozen=True)
+class Jpeg2000Tiles:
+    """Decoder of a level's JPEG 2000 tiles.
+
+    Parameters
+    ----------
+    is_ycbcr : bool
+        Whether the container says that the components are YCbCr.
+    """
+
+    is_ycbcr: bool
+
+    def __call__(self, block: bytes, _: int, out: RGBArray | None) -> RGBArray:
+        """Decode one tile; errors as in :func:`decode_jpeg2000`."""
+        return decode_jpeg2000(block, is_ycbcr=self.is_ycbcr, out=out)
 
 
 def decode_jpeg2000(block: bytes, *, is_ycbcr: bool, out: RGBArray | None = None) -> RGBArray:

@@ -14,8 +14,8 @@ from pydicom.uid import JPEG2000, UID, ExplicitVRLittleEndian, ImplicitVRLittleE
 
 from idx._typing import IntArray, Pair, RGBArray
 from idx.errors import FormatError
-from idx.io.jpeg import RGB, YCBCR, decode_jpeg
-from idx.io.jpeg2000 import decode_jpeg2000
+from idx.io.jpeg import RGB, YCBCR, JpegTiles
+from idx.io.jpeg2000 import Jpeg2000Tiles
 from idx.io.slides_tiles import ReadOnlyFile, TileLayout
 from idx.io.stored_tiles import Decoder, StoredTiles
 from idx.slide import Level, TileRect
@@ -266,11 +266,10 @@ def _tile_numbers(header: pydicom.Dataset, layout: TileLayout, path: Path) -> In
 def _frame_decoder(header: pydicom.Dataset) -> Decoder:
     syntax, photometric = header.file_meta.TransferSyntaxUID, header.PhotometricInterpretation
     if syntax == JPEGBaseline8Bit:
-        colorspace = RGB if photometric == "RGB" else YCBCR
-        return lambda block, _, out: decode_jpeg(block, colorspace=colorspace, out=out)
+        return JpegTiles(RGB if photometric == "RGB" else YCBCR)
     if syntax in (JPEG2000, JPEG2000Lossless):
         # YBR_ICT and YBR_RCT are undone by the codec itself; only plain YBR needs the conversion.
-        return lambda block, _, __: decode_jpeg2000(block, is_ycbcr=photometric in ("YBR_FULL", "YBR_FULL_422"))
+        return Jpeg2000Tiles(is_ycbcr=photometric in ("YBR_FULL", "YBR_FULL_422"))
     shape = (int(header.Rows), int(header.Columns), 3)
     return lambda block, _, __: np.frombuffer(block, dtype=np.uint8).reshape(shape)
 

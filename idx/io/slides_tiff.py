@@ -15,8 +15,8 @@ from defusedxml import ElementTree
 from idx._typing import Pair, RGBArray
 from idx.errors import FormatError
 from idx.io.color import on_white
-from idx.io.jpeg import RGB, YCBCR, decode_jpeg
-from idx.io.jpeg2000 import decode_jpeg2000
+from idx.io.jpeg import RGB, YCBCR, JpegTiles
+from idx.io.jpeg2000 import Jpeg2000Tiles
 from idx.io.slides_tiles import ReadOnlyFile, TileLayout, same_aspect
 from idx.io.stored_tiles import Decoder, StoredTiles
 from idx.slide import Level, TileRect
@@ -156,11 +156,9 @@ def _decoder(page: tifffile.TiffPage) -> Decoder:
     tables = page.jpegtables
     if page.compression == _JPEG and page.samplesperpixel == 3:
         # The photometric tag decides, as in libtiff: Aperio stores RGB in JPEG streams that carry no marker to say so.
-        colorspace = RGB if page.photometric == 2 else YCBCR
-        return lambda block, _, out: decode_jpeg(block, tables=tables, colorspace=colorspace, out=out)
+        return JpegTiles(RGB if page.photometric == 2 else YCBCR, tables)
     if page.compression in _JPEG2000:
-        is_ycbcr = page.compression == _JPEG2000_YCBCR
-        return lambda block, _, __: decode_jpeg2000(block, is_ycbcr=is_ycbcr)
+        return Jpeg2000Tiles(is_ycbcr=page.compression == _JPEG2000_YCBCR)
     decode, is_premultiplied = page.decode, has_premultiplied_alpha(page)
 
     def through_tifffile(block: bytes, number: int, _: RGBArray | None) -> RGBArray:

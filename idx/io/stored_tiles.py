@@ -155,7 +155,7 @@ class StoredTiles:
         self.layouts = tuple(layouts)
         self.levels = levels_of(self.layouts)
         self.files = tuple(files)
-        self._decoders = tuple(decoders)
+        self.decoders = tuple(decoders)
         self._cache = _SHARED if cache is None else cache
         self._number = next(_NUMBERS)
         weakref.finalize(self, self._cache.leave, self._number)
@@ -172,6 +172,24 @@ class StoredTiles:
         n_bytes = int(layout.counts[stored])
         return self.files[level].read(int(layout.offsets[stored]), n_bytes) if n_bytes else None
 
+    def wanted(self, tiles: Sequence[TileRect]) -> dict[tuple[int, int], list[int]]:
+        """Stored tiles (level, number) that requested ones touch, in the order of the file, each with the positions of those requests.
+
+        Raises
+        ------
+        PixelAccessError
+            If a file is another than the one that was opened.
+        """
+        for file in {tile.level: self.files[tile.level] for tile in tiles}.values():
+            file.check_unchanged()
+        wanted: dict[tuple[int, int], list[int]] = {}
+        for number, tile in enumerate(tiles):
+            for stored in self.layouts[tile.level].touched_by(tile):
+                wanted.setdefault((tile.level, stored), []).append(number)
+        if len(wanted) == 1:
+            return wanted
+        return {key: wanted[key] for key in sorted(wanted, key=lambda key: (key[0], self.layouts[key[0]].offsets[key[1]]))}
+
     def fill(self, batch: RGBArray, tiles: Sequence[TileRect]) -> None:
         """Fill ``batch`` (n, height, width, 3) with requested tiles; beyond the border and where nothing is stored it is white.
 
@@ -183,18 +201,12 @@ class StoredTiles:
             If the batch is not uint8 of exactly the tiles' size.
         """
         checked_batch(batch, tiles, self.levels, where=str(self.files[0].path))
-        for file in {tile.level: self.files[tile.level] for tile in tiles}.values():
-            file.check_unchanged()
-        wanted: dict[tuple[int, int], list[int]] = {}
+        wanted = self.wanted(tiles)
         for number, tile in enumerate(tiles):
-            layout = self.layouts[tile.level]
-            if not layout.holds(tile):
+            if not self.layouts[tile.level].holds(tile):
                 batch[number] = WHITE
-            for stored in layout.touched_by(tile):
-                wanted.setdefault((tile.level, stored), []).append(number)
-        # In the order of the file; those that another thread is decoding come last.
-        order = sorted(wanted, key=lambda key: (key[0], self.layouts[key[0]].offsets[key[1]])) if len(wanted) > 1 else list(wanted)
-        late = [key for key in order if not self._deliver(key, wanted[key], batch, tiles, may_wait=False)]
+        # Those that another thread is decoding come last.
+        late = [key for key, requests in wanted.items() if not self._deliver(key, requests, batch, tiles, may_wait=False)]
         for key in late:
             self._deliver(key, wanted[key], batch, tiles, may_wait=True)
 
@@ -206,7 +218,7 @@ class StoredTiles:
             target = batch[requests[0]]
             pixels = self._decoded(level, stored, target)
             if pixels is not target:
-                _paste(target, tiles[requests[0]], pixels, stored, layout)
+                paste(target, tiles[requests[0]], pixels, stored, layout)
             return True
         kept, is_mine = self._cache.claim(cached, may_wait=may_wait)
         if kept is None:
@@ -217,7 +229,7 @@ class StoredTiles:
             if kept.error is not None:
                 raise kept.error
             for number in requests:
-                _paste(batch[number], tiles[number], kept.pixels, stored, layout)
+                paste(batch[number], tiles[number], kept.pixels, stored, layout)
         finally:
             self._cache.release(kept)
         return True
@@ -229,14 +241,17 @@ class StoredTiles:
             kept.error = error
         self._cache.publish(cached, kept)
 
-    def _decoded(self, level: int, stored: int, out: RGBArray) -> RGBArray | None:
-        """Pixels of a stored tile, in ``out`` where they have its size; None where nothing is stored."""
-        block = self.fetch(level, stored)
-        if block is None:
-            return None
+    def decode(self, level: int, stored: int, block: bytes, out: RGBArray | None = None) -> RGBArray:
+        """Pixels (y, x, 3) of a stored tile's bytes, in ``out`` where they have its size.
+
+        Raises
+        ------
+        PixelAccessError
+            If they do not decode, or to fewer pixels than lie within the level.
+        """
         width, height = self.layouts[level].size_within(stored)
         try:
-            pixels = self._decoders[level](block, stored, out)
+            pixels = self.decoders[level](block, stored, out)
             if pixels.shape[0] < height or pixels.shape[1] < width:
                 raise ValueError(f"{pixels.shape[1]} x {pixels.shape[0]} px instead of {width} x {height}")
         except _DECODE_ERRORS as error:
@@ -246,8 +261,13 @@ class StoredTiles:
             ) from error
         return pixels
 
+    def _decoded(self, level: int, stored: int, out: RGBArray) -> RGBArray | None:
+        """Pixels of a stored tile, in ``out`` where they have its size; None where nothing is stored."""
+        block = self.fetch(level, stored)
+        return None if block is None else self.decode(level, stored, block, out)
 
-def _paste(target: RGBArray, tile: TileRect, pixels: RGBArray | None, stored: int, layout: TileLayout) -> None:
+
+def paste(target: RGBArray, tile: TileRect, pixels: RGBArray | None, stored: int, layout: TileLayout) -> None:
     """Copy the overlap of one stored tile with one requested tile; what is stored beyond the level's border is padding and stays out."""
     row, column = divmod(stored, layout.n_columns)
     x, y = column * layout.tile_width_px, row * layout.tile_height_px

@@ -135,7 +135,7 @@ def test_a_closed_slide_keeps_nothing(tmp_path):
 
 def test_a_stored_tile_that_is_too_small_is_damaged(tmp_path):
     counted = Counted(tmp_path / "a", noise(24, 32))
-    counted.stored._decoders = (lambda block, number, out: out[:5],)
+    counted.stored.decoders = (lambda block, number, out: out[:5],)
     with pytest.raises(PixelAccessError, match="16 x 5 px instead of 16 x 12"):
         counted.read((0, 0, 16, 12))
 
