@@ -3,6 +3,7 @@ from .embeddings import TileEmbeddings, read_embeddings, write_embeddings
 from .embeddings_hdf5 import read_slide_embedding
 from .masks import read_mask
 from .slides import open_slide
+from .slides_tiatoolbox import as_slide
 from .volumes import read_ct, read_volume
 
 __all__ = [
