@@ -8,6 +8,7 @@ from .volumes import read_ct, read_volume
 
 __all__ = [
     "TileEmbeddings",
+    "as_slide",
     "open_slide",
     "read_contours",
     "read_ct",
