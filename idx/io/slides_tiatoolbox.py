@@ -56,9 +56,8 @@ def as_slide(slide: Any) -> Slide:
     if isinstance(slide, Slide):
         return slide
     if not _is_reader(slide):
-        raise FormatError(
-            f"slide must be an idx Slide or a tiatoolbox WSIReader; got {type(slide).__name__} ({str(slide)[:80]}). Open the file with idx.open_slide(path)."
-        )
+        where = f" ({slide})" if isinstance(slide, str | Path) else ""
+        raise FormatError(f"slide must be an idx Slide or a tiatoolbox WSIReader; got {type(slide).__name__}{where}. Open the file with idx.open_slide(path).")
     path = None if getattr(slide, "input_path", None) is None else Path(slide.input_path)
     name = type(slide).__name__ if path is None else path.name
     where = f"slide '{name}', {type(slide).__name__}"
