@@ -115,6 +115,12 @@ def test_classifier(slide, grid):
     assert set(model.seen) == {(torch.uint8, "cpu", "cpu")}
 
 
+def test_without_preprocessing_tiles_stay_where_they_are(monkeypatch):
+    batch = torch.zeros((2, 4, 4, 3), dtype=torch.uint8)
+    monkeypatch.setattr(ModelABC, "infer_batch", staticmethod(lambda model, batch_data, *, device: np.array([batch_data is batch] * 2)))
+    assert tiatoolbox_model(ModelABC(), device="cpu")(batch).all()
+
+
 def test_preprocessing_of_the_model_leaves_the_tiles_alone(slide, grid):
     model = Halving()
     expected = _means(array_slide(slide.read_region(0, 0, width_px=96, height_px=64) // 2))
@@ -191,6 +197,7 @@ def test_an_absent_device_is_refused():
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 def test_the_model_moves_to_the_gpu(slide, grid):
     model = ModelABC()
     values = run(tiatoolbox_model(model, device="cuda"), slide, grid, device="cuda", progress=False).values
