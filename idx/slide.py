@@ -19,6 +19,7 @@ from idx.geometry.grids import level0_position
 from idx.provenance import Source
 
 if TYPE_CHECKING:
+    import torch
     from shapely import Polygon
 
 SAME_SCALE_RTOL = 0.02
@@ -75,6 +76,15 @@ class PixelSource(Protocol):
 
     def close(self) -> None:
         """Release the file."""
+        ...
+
+
+@runtime_checkable
+class DevicePixelSource(PixelSource, Protocol):
+    """A pixel source that also decodes on an accelerator."""
+
+    def read_tiles_on_device(self, tiles: Sequence[TileRect], device: torch.device) -> torch.Tensor:
+        """Return n tiles of one size as uint8 (n, height, width, 3) on the device; beyond the border they are white."""
         ...
 
 

@@ -25,7 +25,7 @@ SLIVER = 1e-3
 """Less of a pixel than this is rounding of the scale: it is neither read nor counted."""
 
 
-def area_taps(start: IntArray, size: int, *, scale: float, first: IntArray, n_stored: int, n_level: int) -> tuple[IntArray, IntArray]:
+def area_taps(start: IntArray, size: int, *, scale: float, first: IntArray, n_stored: int, n_level: int, offset: int = 0) -> tuple[IntArray, IntArray]:
     """Which stored pixels make each delivered pixel of one axis, and how much each weighs.
 
     Parameters
@@ -42,6 +42,8 @@ def area_taps(start: IntArray, size: int, *, scale: float, first: IntArray, n_st
         How many were read.
     n_level : int
         Length of the stored axis; what lies beyond weighs nothing.
+    offset : int
+        Stored pixel at which delivered pixel 0 begins.
 
     Returns
     -------
@@ -50,7 +52,7 @@ def area_taps(start: IntArray, size: int, *, scale: float, first: IntArray, n_st
     weights : int32 array (n, size, n_taps)
         Sum to 2^14, or to 0 where a pixel lies beyond the border (it is white).
     """
-    low = (np.asarray(start)[:, None] + np.arange(size)) * scale
+    low = (np.asarray(start)[:, None] + np.arange(size)) * scale + offset
     high = low + scale
     inside_low, inside_high = np.clip(low, 0.0, n_level), np.clip(high, 0.0, n_level)
     begin = np.floor(inside_low + SLIVER).astype(np.int64)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
-from itertools import groupby
 
 import numpy as np
 
-from idx._typing import FloatArray, RGBArray
+from idx._typing import Array, IntArray, RGBArray
 from idx.errors import PixelAccessError
+from idx.kernels.area import area_average, area_taps
 from idx.slide import TileRect
 from idx.tiling.planning import TileGrid
 
+_TILES_AT_ONCE = 8
+"""Tiles that are read from one call to the next of the averaging, which bounds the memory of stored pixels."""
 
-def read_tiles(grid: TileGrid, tiles: Sequence[int]) -> RGBArray:
+
+def read_tiles(grid: TileGrid, tiles: Sequence[int] | Array) -> RGBArray:
     """Read tiles of a plan.
 
     Parameters
@@ -32,93 +36,101 @@ def read_tiles(grid: TileGrid, tiles: Sequence[int]) -> RGBArray:
     PixelAccessError
         If a tile cannot be decoded; the message says where it lies.
     """
-    batch = np.empty((len(tiles), grid.size_px, grid.size_px, 3), dtype=np.uint8)
-    read_into(batch, grid, tiles)
+    wanted = np.asarray(tiles, dtype=np.int64).ravel()
+    batch = np.empty((len(wanted), grid.size_px, grid.size_px, 3), dtype=np.uint8)
+    for error in read_each(batch, grid, wanted).values():
+        raise error
     return batch
 
 
-def read_into(batch: RGBArray, grid: TileGrid, tiles: Sequence[int]) -> None:
-    """Fill ``batch`` (n, y, x, 3) uint8 with tiles of a plan; errors as in :func:`read_tiles`."""
-    if len(tiles) == 0:
-        return
-    if not grid.is_resampled:
-        _fill(batch, grid, tiles, [TileRect(grid.level, *grid.read_rect_px(i)) for i in tiles])
-        return
-    rects = [TileRect(grid.level, *grid.read_rect_px(i)) for i in tiles]
-    # Where scales are not whole numbers neighbouring tiles read sizes that differ by a pixel; a source reads one size per call.
-    for (width, height), group in groupby(range(len(tiles)), key=lambda k: (rects[k].width_px, rects[k].height_px)):
-        chosen = list(group)
-        stored = np.empty((len(chosen), height, width, 3), dtype=np.uint8)
-        _fill(stored, grid, [tiles[k] for k in chosen], [rects[k] for k in chosen])
-        for pixels, k in zip(stored, chosen, strict=True):
-            x, y = grid.origin_px[tiles[k]]
-            batch[k] = area_average(
-                pixels,
-                rows=area_weights(int(y), grid.size_px, scale=grid.scale[1], first=rects[k].y_px, n_stored=height),
-                columns=area_weights(int(x), grid.size_px, scale=grid.scale[0], first=rects[k].x_px, n_stored=width),
-            )
+def read_each(batch: RGBArray, grid: TileGrid, tiles: IntArray, *, as_stored: bool = False) -> dict[int, PixelAccessError]:
+    """Fill ``batch`` with tiles of a plan, each for itself: one that cannot be read costs no other.
 
+    Parameters
+    ----------
+    batch : uint8 array (n, y, x, 3)
+        Of the tiles' size, or of ``grid.read_size_px`` where ``as_stored``.
+    grid : TileGrid
+    tiles : int array (n,)
+    as_stored : bool
+        Leave the pixels as they are stored, to be averaged elsewhere.
 
-def _fill(batch: RGBArray, grid: TileGrid, tiles: Sequence[int], rects: Sequence[TileRect]) -> None:
-    """Read; when that fails, find the tile that is to blame and name it."""
-    source = grid.slide.pixels
+    Returns
+    -------
+    dict
+        Errors that name the tile and its place, by position in the batch; what ``batch`` holds there means nothing.
+    """
+    read = _read_stored if as_stored or not grid.is_resampled else _read_averaged
     try:
-        source.read_tiles_into(batch, rects)
+        read(batch, grid, tiles)
+        return {}
     except PixelAccessError:
-        for k, (tile, rect) in enumerate(zip(tiles, rects, strict=True)):
+        failed: dict[int, PixelAccessError] = {}
+        for k in range(len(tiles)):
             try:
-                source.read_tiles_into(batch[k : k + 1], [rect])
+                read(batch[k : k + 1], grid, tiles[k : k + 1])
             except PixelAccessError as error:
-                raise PixelAccessError(
-                    f"{tile_place(grid, tile)} must be readable; got: {error} Leave this region out of `within`, or repair the file."
-                ) from error
-        raise
+                failed[k] = _named(error, grid, int(tiles[k]))
+        return failed
+
+
+def _named(error: PixelAccessError, grid: TileGrid, tile: int) -> PixelAccessError:
+    named = PixelAccessError(f"{tile_place(grid, tile)} must be readable; got: {error} Leave this region out of `within`, or repair the file.")
+    named.__cause__ = error
+    return named
+
+
+def _read_stored(batch: RGBArray, grid: TileGrid, tiles: IntArray) -> None:
+    """Read the stored pixels of tiles, all of the size that the largest needs."""
+    width, height = grid.read_size_px
+    corners = grid.read_rects_px[tiles, :2].tolist()
+    grid.slide.pixels.read_tiles_into(batch, [TileRect(grid.level, x, y, width, height) for x, y in corners])
+
+
+def _read_averaged(batch: RGBArray, grid: TileGrid, tiles: IntArray) -> None:
+    width, height = grid.read_size_px
+    for first in range(0, len(tiles), _TILES_AT_ONCE):
+        part = tiles[first : first + _TILES_AT_ONCE]
+        stored = _scratch(len(part), height, width)
+        _read_stored(stored, grid, part)
+        rows, columns = averaging_taps(grid, part)
+        area_average(stored, batch[first : first + len(part)], rows=rows, columns=columns)
+
+
+def averaging_taps(grid: TileGrid, tiles: IntArray) -> tuple[tuple[IntArray, IntArray], tuple[IntArray, IntArray]]:
+    """Taps of the rows and of the columns of tiles, for :mod:`idx.kernels.area`."""
+    level = grid.slide.levels[grid.level]
+    origin, read = grid.origin_px[tiles], grid.read_rects_px[tiles]
+    columns, rows = (
+        area_taps(
+            origin[:, axis], grid.size_px, scale=grid.scale[axis], first=read[:, axis], n_stored=grid.read_size_px[axis], n_level=n, offset=grid.offset_px[axis]
+        )
+        for axis, n in enumerate((level.width_px, level.height_px))
+    )
+    return rows, columns
+
+
+_of_thread = threading.local()
+
+
+def _scratch(n_tiles: int, height: int, width: int) -> RGBArray:
+    """Memory for stored pixels that a thread uses again and again: fresh memory of this size is cleared page by page each time."""
+    n_bytes = n_tiles * height * width * 3
+    memory: RGBArray | None = getattr(_of_thread, "memory", None)
+    if memory is None or len(memory) < n_bytes:
+        memory = _of_thread.memory = np.empty(n_bytes, dtype=np.uint8)
+    return memory[:n_bytes].reshape(n_tiles, height, width, 3)
 
 
 def tile_place(grid: TileGrid, tile: int) -> str:
     """Where a tile lies, for messages: its number and level-0 position."""
-    per_pixel = np.asarray(grid.scale) * grid.slide.levels[grid.level].downsample
-    x, y = grid.origin_px[tile] * per_pixel
-    width, height = grid.size_px * per_pixel
+    x, y, width, height = level0_rect(grid, tile)
     return f"tile {tile} at level-0 px x={x:.0f}, y={y:.0f} ({width:.0f} x {height:.0f}) of slide '{grid.slide.name}'"
 
 
-def area_weights(start: int, size: int, *, scale: float, first: int, n_stored: int) -> FloatArray:
-    """Weights of area averaging along one axis.
-
-    Delivered pixel i covers ``[i*scale, (i+1)*scale)`` of the stored axis; a stored pixel weighs by the share it fills. Computed from global
-    positions, so that a pixel's value does not depend on the tile it was read in.
-
-    Parameters
-    ----------
-    start, size : int
-        First delivered pixel and how many.
-    scale : float
-        Stored pixels per delivered pixel, at least 1.
-    first, n_stored : int
-        First stored pixel and how many.
-
-    Returns
-    -------
-    array (size, n_stored)
-        Rows sum to 1.
-    """
-    low = np.arange(start, start + size)[:, None] * scale
-    high = np.arange(start + 1, start + size + 1)[:, None] * scale
-    stored = np.arange(first, first + n_stored)[None, :]
-    overlap = np.clip(np.minimum(high, stored + 1.0) - np.maximum(low, stored), 0.0, None)
-    # Below a millionth of a pixel there is only rounding of the scale; the plan does not read that sliver.
-    overlap[overlap < 1e-5] = 0.0
-    return overlap / overlap.sum(axis=1, keepdims=True)
-
-
-def area_average(pixels: RGBArray, *, rows: FloatArray, columns: FloatArray) -> RGBArray:
-    """Average pixels (y, x, 3) uint8 down with the weights of both axes, rounded to uint8 (n_rows, n_columns, 3)."""
-    from scipy import sparse
-
-    # Sparse products add in index order whatever the tile's size, so the result is the same to the last bit.
-    height, width, channels = pixels.shape
-    by_row = (sparse.csr_array(rows.astype(np.float32)) @ pixels.reshape(height, width * channels).astype(np.float32)).reshape(-1, width, channels)
-    turned = by_row.transpose(1, 0, 2).reshape(width, -1)
-    by_both = (sparse.csr_array(columns.astype(np.float32)) @ turned).reshape(len(columns), len(rows), channels)
-    return np.clip(np.rint(by_both.transpose(1, 0, 2)), 0, 255).astype(np.uint8)
+def level0_rect(grid: TileGrid, tile: int) -> tuple[float, float, float, float]:
+    """X, y, width and height of a tile in level-0 pixels."""
+    downsample = grid.slide.levels[grid.level].downsample
+    x, y = (grid.origin_px[tile] * np.asarray(grid.scale) + grid.offset_px) * downsample
+    width, height = grid.size_px * np.asarray(grid.scale) * downsample
+    return float(x), float(y), float(width), float(height)

@@ -1,58 +1,42 @@
-"""Run a function over the tiles of a slide: decoding threads keep a bounded queue full while the function computes."""
+"""Run a function over the tiles of slides: threads decode ahead while the function computes."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast, overload
 
 import numpy as np
 
 from idx._progress import progress_bar
-from idx._repr import card
-from idx._typing import RGBArray
+from idx._typing import IntArray, PathLike
 from idx.errors import GeometryError, IdxError
+from idx.io.slides_tiatoolbox import as_slide
 from idx.settings import current_settings, resolve_device
 from idx.slide import Slide
+from idx.tiling.calling import TileFunction
 from idx.tiling.planning import TileGrid
-from idx.tiling.reading import read_into, tile_place
+from idx.tiling.results import DONE, Collected, TileBatch, TileFailure, TileResult
+from idx.tiling.ring import decode_ahead
+from idx.tiling.store import Stored
 
 if TYPE_CHECKING:
     import torch
 
-_TILES_PER_READ = 4
-"""Tiles that one thread decodes at a time: few enough that the threads of a batch end together."""
-_BATCHES_AHEAD = 2
-"""Batches decoded or waiting beyond the one that is computed; this bound is the back-pressure on the readers."""
+OnError = Literal["raise", "record"]
 
 
-@dataclass(frozen=True, eq=False)
-class TileResult:
-    """What a function said about the tiles of a plan.
+class Cancel(Protocol):
+    """What can be asked whether to stop, such as a ``threading.Event``."""
 
-    Parameters
-    ----------
-    values : array, tuple of arrays, list or DataFrame
-        Along the first axis in plan order. A DataFrame has a column ``tile`` that points into the plan and any number of rows per tile.
-    grid : TileGrid
-    """
-
-    values: Any
-    grid: TileGrid
-
-    def __len__(self) -> int:
-        return len(self.grid)
-
-    def __repr__(self) -> str:
-        return f"TileResult({_describe(self.values)} over {len(self.grid)} tiles of '{self.grid.slide.name}')"
-
-    def _repr_html_(self) -> str:
-        return card("TileResult", [("values", _describe(self.values)), ("tiles", f"{len(self.grid):,}"), ("slide", self.grid.slide.name)])
+    def is_set(self) -> bool:
+        """Whether to stop."""
+        ...
 
 
-def run(
+def stream(
     fn: Callable[[torch.Tensor], Any],
     slide: Slide,
     grid: TileGrid,
@@ -61,183 +45,225 @@ def run(
     batch_size: int = 32,
     workers: int | None = None,
     progress: bool | None = None,
-) -> TileResult:
-    """Run ``fn`` over all tiles of a plan.
+    on_error: OnError = "raise",
+    cancel: Cancel | None = None,
+) -> Iterator[TileBatch]:
+    """Run ``fn`` over the tiles of a plan and yield the results batch by batch, in plan order; nothing is kept.
+
+    For results that do not fit in memory. Arguments and errors are those of :func:`run`; a recorded failure stands in ``TileBatch.failures`` of
+    the next batch. To stop early, close the iterator or leave the loop.
+
+    Yields
+    ------
+    TileBatch
+    """
+    checked = _checked_grid(slide, grid)
+    _check_options(batch_size, workers, on_error, checked.slide.name)
+    job = [(checked, np.arange(len(checked)))]
+    batches = _stream(fn, job, resolve_device(device), batch_size, workers=workers, progress=progress, on_error=on_error, cancel=cancel)
+    return (batch for _, batch in batches)
+
+
+@overload
+def run(
+    fn: Callable[[torch.Tensor], Any],
+    slide: Slide,
+    grid: TileGrid,
+    *,
+    device: str | torch.device | None = ...,
+    batch_size: int = ...,
+    workers: int | None = ...,
+    progress: bool | None = ...,
+    on_error: OnError = ...,
+    out: PathLike | None = ...,
+    resume: bool | TileResult = ...,
+    cancel: Cancel | None = ...,
+) -> TileResult: ...
+
+
+@overload
+def run(
+    fn: Callable[[torch.Tensor], Any],
+    slide: Sequence[Slide],
+    grid: Sequence[TileGrid],
+    *,
+    device: str | torch.device | None = ...,
+    batch_size: int = ...,
+    workers: int | None = ...,
+    progress: bool | None = ...,
+    on_error: OnError = ...,
+    out: PathLike | None = ...,
+    resume: bool | Sequence[TileResult] = ...,
+    cancel: Cancel | None = ...,
+) -> list[TileResult]: ...
+
+
+def run(
+    fn: Callable[[torch.Tensor], Any],
+    slide: Slide | Sequence[Slide],
+    grid: TileGrid | Sequence[TileGrid],
+    *,
+    device: str | torch.device | None = None,
+    batch_size: int = 32,
+    workers: int | None = None,
+    progress: bool | None = None,
+    on_error: OnError = "raise",
+    out: PathLike | None = None,
+    resume: bool | TileResult | Sequence[TileResult] = False,
+    cancel: Cancel | None = None,
+) -> TileResult | list[TileResult]:
+    """Run ``fn`` over all tiles of a plan, or of one plan for each of several slides.
 
     Parameters
     ----------
     fn : callable
         Gets a uint8 tensor (n, y, x, 3) on the device. Returns, for these n tiles: a tensor or array (n, ...); a tuple of them; a list of n
         objects; or a DataFrame with a column ``tile`` that counts tiles within the batch (any number of rows each).
-    slide : Slide
-        The slide that was planned, or one of the same levels and mpp (the same file opened again): its pixels are read.
-    grid : TileGrid
-        From :func:`idx.tiling.plan`.
+    slide : Slide, or sequence of Slide
+        The slide that was planned, or one of the same levels and mpp (the same file opened again): its pixels are read. A tiatoolbox
+        ``WSIReader`` will do. Several slides are read one after the other without a pause between them; a batch never mixes slides.
+    grid : TileGrid, or sequence of TileGrid
+        From :func:`idx.tiling.plan`, one per slide.
     device : str, torch.device or None
         None means the setting.
     batch_size : int
-        Most tiles per call; the last batch may be smaller.
+        Most tiles per call; the last batch may be smaller, and batches that the device has no memory for are halved.
     workers : int or None
         Decoding threads; None means the setting.
     progress : bool or None
         Whether to show a bar; None means the setting.
+    on_error : {"raise", "record"}
+        What becomes of a tile that cannot be decoded, or on which ``fn`` fails: an exception that names it, or a row of ``TileResult.errors``.
+    out : path or None
+        Folder for the results (a zarr group, and Parquet for tables), which then need not fit in memory; what is finished survives a crash.
+        With several slides, a folder of such folders, named after the slides.
+    resume : bool or TileResult
+        True goes on with what ``out`` holds; a result that is not complete is gone on with in memory. Failed tiles are tried again.
+    cancel : object with ``is_set()`` or None
+        Asked before each batch, such as a ``threading.Event`` that a button sets; when it is set, what is done so far is returned.
 
     Returns
     -------
-    TileResult
-        Results in plan order, tensors as numpy arrays. They do not depend on ``batch_size`` or ``workers`` as long as ``fn`` treats tiles one
-        by one. Without tiles, ``fn`` is not called and the values are an empty list.
+    TileResult, or list of them for several slides
+        Results in plan order, tensors as numpy arrays (zarr arrays with ``out``). They do not depend on ``batch_size`` or ``workers`` as long as
+        ``fn`` treats tiles one by one. Without tiles, ``fn`` is not called and the values are an empty list.
 
     Raises
     ------
     PixelAccessError
         If a tile cannot be decoded; the message gives its level-0 position.
     IdxError
-        If ``fn`` fails or returns something of another length; the message gives the tiles' level-0 positions.
+        If ``fn`` fails or returns something of another length; the message gives the tiles' level-0 positions. If ``out`` cannot take the results.
     GeometryError
         If the plan is of another slide.
+    MissingDependency
+        If a device was asked for that is not there.
+
+    Examples
+    --------
+    >>> grid = idx.tiling.plan(slide, size_px=256, mpp=0.5)  # doctest: +SKIP
+    >>> idx.tiling.run(lambda batch: batch.float().mean(dim=(1, 2)), slide, grid).values.shape  # doctest: +SKIP
+    (1280, 3)
     """
-    if grid.slide is not slide and (grid.slide.levels, grid.slide.mpp) != (slide.levels, slide.mpp):
-        raise GeometryError(f"grid must be a plan of the slide; got a plan of '{grid.slide.name}' for slide '{slide.name}'. Call plan(slide, ...) again.")
-    if batch_size < 1:
-        raise GeometryError(f"batch_size must be at least 1; got {batch_size} (slide '{slide.name}'). Pass for example batch_size=32.")
-    if workers is not None and workers < 1:
-        raise GeometryError(f"workers must be at least 1; got {workers} (slide '{slide.name}'). Pass workers=None for the setting.")
-    # Two slides may have one plan (crops of one size): the pixels are those of the slide that was passed.
-    grid = grid if grid.slide is slide else replace(grid, slide=slide)
-    if len(grid) == 0:
-        return TileResult([], grid)
-    import torch
-
-    target = resolve_device(device)
-    results: list[Any] = []
-    with progress_bar(len(grid), f"tiles of {slide.name}", shown=progress) as advance:
-        for tiles, pixels in _batches(grid, batch_size, workers or current_settings().workers):
-            batch = torch.from_numpy(pixels).to(target, non_blocking=True)
-            results.append(_checked(fn, batch, grid, tiles))
-            advance(len(tiles))
-    return TileResult(_joined(results), grid)
-
-
-def _batches(grid: TileGrid, batch_size: int, workers: int) -> Iterator[tuple[range, RGBArray]]:
-    """Yield batches in plan order, decoded ahead of their use."""
-    starts = iter(range(0, len(grid), batch_size))
-    waiting: deque[tuple[range, RGBArray, list[Future[None]]]] = deque()
-    with ThreadPoolExecutor(workers, thread_name_prefix="idx-decode") as pool:
-        try:
-            while True:
-                while len(waiting) <= _BATCHES_AHEAD and (start := next(starts, None)) is not None:
-                    tiles = range(start, min(start + batch_size, len(grid)))
-                    pixels = np.empty((len(tiles), grid.size_px, grid.size_px, 3), dtype=np.uint8)
-                    reads = [
-                        pool.submit(read_into, pixels[k : k + _TILES_PER_READ], grid, tiles[k : k + _TILES_PER_READ])
-                        for k in range(0, len(tiles), _TILES_PER_READ)
-                    ]
-                    waiting.append((tiles, pixels, reads))
-                if not waiting:
-                    return
-                tiles, pixels, reads = waiting.popleft()
-                for read in reads:
-                    read.result()
-                yield tiles, pixels
-        finally:
-            # After an error the reads that have not begun are dropped; those under way end before the pool closes.
-            for _, _, reads in waiting:
-                for read in reads:
-                    read.cancel()
-
-
-def _checked(fn: Callable[[torch.Tensor], Any], batch: torch.Tensor, grid: TileGrid, tiles: range) -> Any:
-    try:
-        result = fn(batch)
-    except Exception as error:
-        if len(tiles) > 1:
-            raise _blamed(fn, batch, grid, tiles, error) from error
-        raise IdxError(
-            f"the function must run on every tile; got {type(error).__name__}: {error} ({tile_place(grid, tiles[0])}). "
-            f"Try it on read_tiles(grid, [{tiles[0]}])."
-        ) from error
-    if _is_frame(result):
-        if "tile" not in result:
-            raise IdxError(
-                f"a table must have a column 'tile' that counts tiles within the batch; got {list(result.columns)[:8]} "
-                f"(batch from {tile_place(grid, tiles.start)}). Add it, for example with table.assign(tile=...)."
-            )
-        result = result.assign(tile=result["tile"].to_numpy() + tiles.start)
-        if len(result) and not result["tile"].between(tiles.start, tiles.stop - 1).all():
-            raise IdxError(
-                f"column 'tile' must count tiles within the batch (0..{len(tiles) - 1}); got others (batch from {tile_place(grid, tiles.start)}). "
-                "Return the position in the batch."
-            )
-        return result
-    parts = result if isinstance(result, tuple) else (result,)
-    lengths = [_length(part) for part in parts]
-    if any(length != len(tiles) for length in lengths):
-        got = [type(part).__name__ if length is None else length for part, length in zip(parts, lengths, strict=True)]
-        raise IdxError(
-            f"the function must return one result per tile ({len(tiles)}); got {got} (batch from {tile_place(grid, tiles.start)}). "
-            "Return tensors whose first axis is the batch, or a DataFrame with a column 'tile'."
+    is_one = isinstance(grid, TileGrid)
+    slides = [cast("Slide", slide)] if is_one else list(cast("Sequence[Slide]", slide))
+    plans = [cast("TileGrid", grid)] if is_one else list(cast("Sequence[TileGrid]", grid))
+    if len(slides) != len(plans):
+        raise GeometryError(
+            f"each slide must have one plan; got {len(slides)} slides and {len(plans)} plans (run). Pass run(fn, slides, [plan(s) for s in slides])."
         )
-    return _on_host(result)
-
-
-def _length(part: Any) -> int | None:
-    """Length along the first axis; None for what has none (None, a number, a tensor without axes)."""
+    grids = [_checked_grid(*pair) for pair in zip(slides, plans, strict=True)]
+    _check_options(batch_size, workers, on_error, grids[0].slide.name if grids else "none")
+    target = resolve_device(device)
+    collectors = _collectors(grids, out, resume, is_one=is_one)
+    jobs = [(g, np.flatnonzero(collector.status != DONE)) for g, collector in zip(grids, collectors, strict=True)]
     try:
-        return len(part)
-    except TypeError:
-        return None
+        with closing(_stream(fn, jobs, target, batch_size, workers=workers, progress=progress, on_error=on_error, cancel=cancel)) as batches:
+            for number, batch in batches:
+                collectors[number].put(batch)
+    finally:
+        results = [collector.close() for collector in collectors]
+    return results[0] if is_one else results
 
 
-def _on_host(result: Any) -> Any:
-    """Tensors as arrays at once: kept as they are, the results of a whole slide (and their gradients' graphs) would fill the device."""
-    if isinstance(result, tuple):
-        return tuple(_on_host(part) for part in result)
-    return result if isinstance(result, list) else _array(result)
+def _checked_grid(slide: Slide, grid: TileGrid) -> TileGrid:
+    """The plan, of the slide whose pixels are to be read: two slides may have one plan (crops of one size)."""
+    slide = as_slide(slide)
+    if grid.slide is slide:
+        return grid
+    if (grid.slide.levels, grid.slide.mpp) != (slide.levels, slide.mpp):
+        raise GeometryError(f"grid must be a plan of the slide; got a plan of '{grid.slide.name}' for slide '{slide.name}'. Call plan(slide, ...) again.")
+    return replace(grid, slide=slide)
 
 
-def _blamed(fn: Callable[[torch.Tensor], Any], batch: torch.Tensor, grid: TileGrid, tiles: range, error: Exception) -> IdxError:
-    """Error that names the first tile on which ``fn`` fails alone, or the batch where only the whole fails."""
-    for k, tile in enumerate(tiles):
-        try:
-            fn(batch[k : k + 1])
-        except Exception as alone:
-            return IdxError(
-                f"the function must run on every tile; got {type(alone).__name__}: {alone} ({tile_place(grid, tile)}). Try it on read_tiles(grid, [{tile}])."
-            )
-    return IdxError(
-        f"the function must run on batches; got {type(error).__name__}: {error} (batch of {len(tiles)} from {tile_place(grid, tiles.start)}). "
-        "Pass a smaller batch_size."
-    )
+def _check_options(batch_size: int, workers: int | None, on_error: str, name: str) -> None:
+    if batch_size < 1:
+        raise GeometryError(f"batch_size must be at least 1; got {batch_size} (slide '{name}'). Pass for example batch_size=32.")
+    if workers is not None and workers < 1:
+        raise GeometryError(f"workers must be at least 1; got {workers} (slide '{name}'). Pass workers=None for the setting.")
+    if on_error not in ("raise", "record"):
+        raise IdxError(f"on_error must be 'raise' or 'record'; got {on_error!r} (slide '{name}'). Pass on_error='record' to go on after a bad tile.")
 
 
-def _joined(results: list[Any]) -> Any:
-    """Concatenate results of batches along the first axis."""
-    first = results[0]
-    if _is_frame(first):
-        import pandas as pd
-
-        return pd.concat(results, ignore_index=True)
-    if isinstance(first, tuple):
-        return tuple(_joined([result[k] for result in results]) for k in range(len(first)))
-    if isinstance(first, list):
-        return [item for result in results for item in result]
-    return np.concatenate(results)
-
-
-def _array(values: Any) -> np.ndarray[Any, Any]:
-    return values.detach().cpu().numpy() if hasattr(values, "detach") else np.asarray(values)
-
-
-def _is_frame(values: Any) -> bool:
-    return hasattr(values, "columns") and hasattr(values, "assign")
+def _collectors(
+    grids: Sequence[TileGrid], out: PathLike | None, resume: bool | TileResult | Sequence[TileResult], *, is_one: bool
+) -> Sequence[Collected | Stored]:
+    """Where the results of each slide go."""
+    if out is None:
+        return [Collected(grid, partial) for grid, partial in zip(grids, _partial_results(grids, resume), strict=True)]
+    if not isinstance(resume, bool):
+        raise IdxError(f"resume must be True or False where there is an out; got {type(resume).__name__} ({out}). Its folder holds the results so far.")
+    folder = Path(out)
+    if is_one:
+        return [Stored(grids[0], folder, resume=resume)]
+    names = [Path(grid.slide.name).stem for grid in grids]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise IdxError(f"slides that are run into one folder must have names of their own; got '{twice}' twice ({folder}). Run them one by one.")
+    return [Stored(grid, folder / name, resume=resume) for grid, name in zip(grids, names, strict=True)]
 
 
-def _describe(values: Any) -> str:
-    if isinstance(values, tuple):
-        return ", ".join(_describe(value) for value in values)
-    if _is_frame(values):
-        return f"table of {len(values):,} rows x {len(values.columns)} columns"
-    if isinstance(values, np.ndarray):
-        return f"array {values.shape} {values.dtype}"
-    return f"{len(values):,} objects"
+def _partial_results(grids: Sequence[TileGrid], resume: bool | TileResult | Sequence[TileResult]) -> Sequence[TileResult | None]:
+    if resume is False:
+        return [None] * len(grids)
+    if resume is True:
+        raise IdxError("resume=True must have an out to go on with; got out=None (run). Pass out=..., or resume=result to go on in memory.")
+    partial = [resume] if isinstance(resume, TileResult) else list(resume)
+    if [r.grid.fingerprint for r in partial] != [g.fingerprint for g in grids]:
+        raise GeometryError(f"a run must be resumed with the plan that it was begun with; got another (slide '{grids[0].slide.name}'). Pass result.grid.")
+    return partial
+
+
+def _stream(
+    fn: Callable[[torch.Tensor], Any],
+    jobs: Sequence[tuple[TileGrid, IntArray]],
+    device: torch.device,
+    batch_size: int,
+    *,
+    workers: int | None,
+    progress: bool | None,
+    on_error: OnError,
+    cancel: Cancel | None,
+) -> Generator[tuple[int, TileBatch]]:
+    """Yield (number of the job, its next results)."""
+    called = TileFunction(fn, is_recording=on_error == "record")
+    pieces = [(number, grid, tiles[k : k + batch_size]) for number, (grid, tiles) in enumerate(jobs) for k in range(0, len(tiles), batch_size)]
+    n_tiles = sum(len(tiles) for _, tiles in jobs)
+    name = f"tiles of {jobs[0][0].slide.name}" if len(jobs) == 1 else f"tiles of {len(jobs)} slides"
+    decoded = decode_ahead(((grid, tiles) for _, grid, tiles in pieces), device=device, workers=workers or current_settings().workers)
+    with closing(decoded), progress_bar(n_tiles, name, shown=progress) as advance:
+        for number, _, tiles in pieces:
+            if cancel is not None and cancel.is_set():
+                return
+            batch = next(decoded)
+            if batch.failures and on_error == "raise":
+                raise batch.failures[0].error
+            yield number, _computed(called, batch.grid, batch.tiles, batch.pixels, batch.failures)
+            advance(len(tiles))
+
+
+def _computed(called: TileFunction, grid: TileGrid, tiles: IntArray, pixels: torch.Tensor, unread: tuple[TileFailure, ...]) -> TileBatch:
+    if len(tiles) == 0:
+        return TileBatch(tiles, [], unread)
+    good, values, failures = called(pixels, grid, tiles)
+    return TileBatch(good, values, (*unread, *failures))

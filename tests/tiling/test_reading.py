@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from idx.errors import PixelAccessError
 from idx.tiling import plan, read_tiles
 from idx.tiling.overview import read_overview
-from idx.tiling.reading import area_weights
 
 
 def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -47,10 +46,6 @@ def test_averaging_by_a_whole_number_is_the_mean_of_blocks():
     tile = read_tiles(plan(array_slide(pixels), size_px=20, mpp=2.0), [0])[0]
     means = pixels.reshape(15, 4, 20, 4, 3).mean(axis=(1, 3))
     assert np.abs(tile[:15, :20] - means).max() <= 0.5 + 1e-4
-
-
-def test_weights_share_a_pixel_that_two_cells_cut():
-    np.testing.assert_allclose(area_weights(0, 2, scale=1.5, first=0, n_stored=3), [[2 / 3, 1 / 3, 0], [0, 1 / 3, 2 / 3]])
 
 
 def test_a_damaged_tile_is_named_by_its_place():
