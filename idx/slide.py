@@ -356,15 +356,10 @@ class Contours:
     def select(self, keep: Array) -> Contours:
         """Return the polygons picked by a bool mask or by indices, in order."""
         chosen = np.arange(len(self))[keep].reshape(-1)
-        kept = [self.rings(int(i)) for i in chosen]
-        vertices = [ring for rings in kept for ring in rings]
-        return Contours(
-            np.concatenate(vertices) if vertices else np.empty((0, 2)),
-            np.cumsum([0, *(len(ring) for ring in vertices)]),
-            np.cumsum([0, *(len(rings) for rings in kept)]),
-            tuple(self.labels[i] for i in chosen),
-            self.frame,
-        )
+        rings, polygon_offsets = _gather(chosen, self.polygon_offsets)
+        vertices, ring_offsets = _gather(rings, self.ring_offsets)
+        labels = tuple(self.labels[i] for i in chosen.tolist())
+        return Contours(self.vertices_um[vertices], ring_offsets, polygon_offsets, labels, self.frame, self.source)
 
     def with_labels(self, labels: Sequence[str]) -> Contours:
         """Return the same polygons with other labels."""
@@ -396,3 +391,10 @@ class Contours:
                 corners = [(float(x), float(y)) for x, y in (ring - (left, top)) * scale + 4]
                 draw.polygon(corners, fill="white" if number else "#c9a3c4", outline="#5b2a5e")
         return np.asarray(image)
+
+
+def _gather(chosen: IntArray, offsets: IntArray) -> tuple[IntArray, IntArray]:
+    """Positions of the members of chosen groups in a flat layout of groups, and the offsets of the layout that they make."""
+    sizes = np.diff(offsets)[chosen]
+    taken = np.r_[0, np.cumsum(sizes)]
+    return np.repeat(offsets[:-1][chosen] - taken[:-1], sizes) + np.arange(taken[-1]), taken

@@ -210,14 +210,5 @@ def _contours(tiles: Sequence[MeasuredTile], grid: TileGrid, order: IntArray) ->
     vertices = grid.to_um(vertex_tile, np.concatenate([tile.vertices_px for tile in tiles]))
     ring_sizes = np.concatenate([np.diff(tile.ring_offsets) for tile in tiles])
     ring_counts = np.concatenate([np.diff(tile.polygon_offsets) for tile in tiles])
-    rings, polygon_offsets = _gather(order, ring_counts)
-    chosen, ring_offsets = _gather(rings, ring_sizes)
-    return Contours(vertices[chosen], ring_offsets, polygon_offsets, frame=grid.slide.frame, source=grid.slide.source)
-
-
-def _gather(chosen: IntArray, sizes: IntArray) -> tuple[IntArray, IntArray]:
-    """Positions of the members of chosen groups in a flat layout of groups, and the offsets of the new layout."""
-    starts = np.r_[0, np.cumsum(sizes)][:-1]
-    taken = sizes[chosen]
-    offsets = np.r_[0, np.cumsum(taken)]
-    return np.repeat(starts[chosen] - offsets[:-1], taken) + np.arange(offsets[-1]), offsets
+    found = Contours(vertices, np.r_[0, np.cumsum(ring_sizes)], np.r_[0, np.cumsum(ring_counts)], frame=grid.slide.frame, source=grid.slide.source)
+    return found.select(order)
