@@ -30,6 +30,7 @@ EXTRAS = [
     "dask",
     "distributed",
     "pynetdicom",
+    "h5py",
 ]
 
 
