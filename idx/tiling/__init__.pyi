@@ -1,8 +1,24 @@
+from .objects import StitchedObjects
 from .planning import TileGrid, plan
 from .reading import read_tiles
 from .results import TileBatch, TileFailure, TileResult
 from .running import run, stream
-from .stitching import in_core, stitch
+from .stitching import in_core, iter_stitched, stitch, stitch_labels
 from .tiatoolbox_models import tiatoolbox_model
 
-__all__ = ["TileBatch", "TileFailure", "TileGrid", "TileResult", "in_core", "plan", "read_tiles", "run", "stitch", "stream", "tiatoolbox_model"]
+__all__ = [
+    "StitchedObjects",
+    "TileBatch",
+    "TileFailure",
+    "TileGrid",
+    "TileResult",
+    "in_core",
+    "iter_stitched",
+    "plan",
+    "read_tiles",
+    "run",
+    "stitch",
+    "stitch_labels",
+    "stream",
+    "tiatoolbox_model",
+]
