@@ -159,7 +159,9 @@ def slide_reference(slide: Slide, folder: Path, *, what: str) -> Record:
 
 def open_referenced_slide(record: Record, finder: SourceFinder, *, what: str) -> Slide:
     """Slide of a record that :func:`slide_reference` made, through the same route and with the same mpp."""
-    source = finder.find(record["reference"], what)
+    found = finder.find(record["reference"], what)
+    # Who decodes on a GPU is a matter of the machine: a case must open where there is none.
+    source = replace(found, ids={name: value for name, value in found.ids.items() if name != "decoder"})
     backend = source.ids.get("backend")
     # The mpp is given again only where it was given first: a file that states its own needs none.
     given = tuple(float(m) for m in source.ids["mpp"].split(",")) if "mpp" in source.ids else None

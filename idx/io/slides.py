@@ -16,6 +16,7 @@ from idx.provenance import Source
 from idx.slide import SAME_SCALE_RTOL, PixelSource, Slide
 
 Backend = Literal["tifffile", "openslide", "dicom", "flat"]
+DeviceDecoder = Literal["nvimagecodec"]
 _TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _TIFF_VENDORS = (None, "aperio", "generic-tiff")
 """What OpenSlide calls the TIFF families whose tiles need no vendor's knowledge; the others (Philips, Leica, Ventana ...) go through OpenSlide."""
@@ -34,7 +35,14 @@ class _Opened:
     ids: tuple[tuple[str, str], ...] = ()
 
 
-def open_slide(path: PathLike, *, mpp: float | Pair | None = None, backend: Backend | None = None, icc: bool = False) -> Slide:
+def open_slide(
+    path: PathLike,
+    *,
+    mpp: float | Pair | None = None,
+    backend: Backend | None = None,
+    decoder: DeviceDecoder | None = None,
+    icc: bool = False,
+) -> Slide:
     """Open a slide; nothing is decoded until pixels are asked for.
 
     Parameters
@@ -48,6 +56,9 @@ def open_slide(path: PathLike, *, mpp: float | Pair | None = None, backend: Back
     backend : {"tifffile", "openslide", "dicom", "flat"}, optional
         Route to the pixels; level 0 is identical through each that reads a file. By default DICOM goes through "dicom", SVS and generic
         TIFF through "tifffile", PNG, JPEG and TIFF in strips through "flat", everything else through "openslide".
+    decoder : {"nvimagecodec"}, optional
+        Who decodes tiles that a function wants on a GPU: nvImageCodec on the GPU itself (``pip install 'idx[nvimagecodec]'``; JPEG, and JPEG 2000 in
+        RGB, through "tifffile" and "dicom"). Such pixels may differ by a few grey levels; all others, and the default, are decoded by the CPU.
     icc : bool
         Apply the embedded ICC profile, so that pixels are sRGB; by default they are as stored.
 
@@ -59,7 +70,10 @@ def open_slide(path: PathLike, *, mpp: float | Pair | None = None, backend: Back
     Raises
     ------
     FormatError
-        If there is no such file, it is truncated, ambiguous, not 8-bit RGB or of an unknown kind, or ``icc=True`` and there is no profile.
+        If there is no such file, it is truncated, ambiguous, not 8-bit RGB or of an unknown kind, ``icc=True`` and there is no profile, or ``decoder``
+        does not decode its tiles.
+    MissingDependency
+        If ``decoder`` is not installed.
     UnitError
         If the mpp is unknown or not positive.
 
@@ -79,24 +93,44 @@ def open_slide(path: PathLike, *, mpp: float | Pair | None = None, backend: Back
         raise FormatError(f"a folder must be read as DICOM; got backend='{route}' ({file}). Pass a file, or leave backend out.")
     opened = _ROUTES[route](file)
     try:
-        return _slide(opened, file, mpp=mpp, icc=icc)
+        return _slide(opened, file, mpp=mpp, decoder=decoder, icc=icc)
     except Exception:
         opened.pixels.close()
         raise
 
 
-def _slide(opened: _Opened, file: Path, *, mpp: float | Pair | None, icc: bool) -> Slide:
+def _slide(opened: _Opened, file: Path, *, mpp: float | Pair | None, decoder: str | None, icc: bool) -> Slide:
     where = f"slide '{file.name}', {file}"
     pixels, ids = opened.pixels, dict(opened.ids)
     scale = _resolve_mpp(mpp, opened.mpp, where=where)
+    if decoder is not None:
+        pixels, ids["decoder"] = _device_decoded(pixels, decoder, icc=icc, where=where), decoder
     if icc:
         from idx.io.color import ColorManagedPixels
 
         pixels, ids["icc"] = ColorManagedPixels(pixels, opened.icc_profile, where=where), "true"
     if mpp is not None:
         ids["mpp"] = str(scale[0]) if scale[0] == scale[1] else f"{scale[0]}, {scale[1]}"
-    source = Source(str(file), opened.kind, opened.files, {"backend": pixels.name, **ids})
+    source = Source(str(file), opened.kind, opened.files, {"backend": opened.pixels.name, **ids})
     return Slide(pixels, scale, file.name, source, magnification=opened.magnification)
+
+
+def _device_decoded(pixels: PixelSource, decoder: str, *, icc: bool, where: str) -> PixelSource:
+    """The same pixels from a source that also decodes on a device."""
+    from idx.io.nvimagecodec import NvImageCodecPixels
+    from idx.io.slides_dicom import DicomPixels
+    from idx.io.slides_tiff import TiffPixels
+
+    if decoder not in get_args(DeviceDecoder):
+        raise FormatError(f"decoder must be one of {', '.join(get_args(DeviceDecoder))}; got {decoder!r} ({where}). Leave it out to decode on the CPU.")
+    if icc:
+        raise FormatError(f"colours must be as stored to be decoded on a device; got icc=True with decoder='{decoder}' ({where}). Leave one of them out.")
+    if not isinstance(pixels, TiffPixels | DicomPixels):
+        raise FormatError(
+            f"tiles must be read through 'tifffile' or 'dicom' to be decoded on a device; got route '{pixels.name}' with decoder='{decoder}' ({where}). "
+            "Leave decoder out."
+        )
+    return NvImageCodecPixels(pixels)
 
 
 def _resolve_mpp(given: float | Pair | None, stated: Pair | None, *, where: str) -> Pair:

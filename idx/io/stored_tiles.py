@@ -8,6 +8,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -15,6 +16,9 @@ from idx._typing import RGBArray
 from idx.errors import PixelAccessError
 from idx.io.slides_tiles import WHITE, ReadOnlyFile, TileLayout, checked_batch, levels_of
 from idx.slide import TileRect
+
+if TYPE_CHECKING:
+    import torch
 
 CACHE_BYTES = 256 << 20
 """Decoded tiles that all open slides together may keep: two rows of stored tiles of a slide 170,000 px wide."""
@@ -132,6 +136,7 @@ _SHARED = TileCache()
 _NUMBERS = count()
 
 
+Pixels: TypeAlias = "RGBArray | torch.Tensor"
 Decoder = Callable[[bytes, int, RGBArray | None], RGBArray]
 """Maps (bytes, number of the stored tile, out) to uint8 (y, x, 3); it fills ``out`` and returns it where the tile has its size, and touches no file."""
 
@@ -267,12 +272,12 @@ class StoredTiles:
         return None if block is None else self.decode(level, stored, block, out)
 
 
-def paste(target: RGBArray, tile: TileRect, pixels: RGBArray | None, stored: int, layout: TileLayout) -> None:
-    """Copy the overlap of one stored tile with one requested tile; what is stored beyond the level's border is padding and stays out."""
+def paste(target: Pixels, tile: TileRect, pixels: Pixels | None, stored: int, layout: TileLayout) -> None:
+    """Copy the overlap of a stored tile with a requested one (arrays, or tensors of one device); what is stored beyond the border is padding and stays out."""
     row, column = divmod(stored, layout.n_columns)
     x, y = column * layout.tile_width_px, row * layout.tile_height_px
     left, top = max(tile.x_px, x), max(tile.y_px, y)
     right = min(tile.x_px + tile.width_px, x + layout.tile_width_px, layout.width_px)
     bottom = min(tile.y_px + tile.height_px, y + layout.tile_height_px, layout.height_px)
-    part = target[top - tile.y_px : bottom - tile.y_px, left - tile.x_px : right - tile.x_px]
+    part: Any = target[top - tile.y_px : bottom - tile.y_px, left - tile.x_px : right - tile.x_px]
     part[...] = WHITE if pixels is None else pixels[top - y : bottom - y, left - x : right - x]
