@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -13,7 +14,7 @@ from idx._typing import Array, FloatArray, Pair, PathLike
 from idx.errors import FormatError, GeometryError, UnitError
 from idx.geometry.affine import readonly
 from idx.io.arrays import open_array, read_array, write_array
-from idx.io.records import provenance_from_record, provenance_to_record
+from idx.io.records import Record, provenance_from_record, provenance_to_record
 from idx.io.slides import mpp_pair
 from idx.provenance import Provenance
 from idx.slide import SAME_SCALE_RTOL
@@ -263,45 +264,75 @@ def write_embeddings(embeddings: TileEmbeddings, path: PathLike, *, layout: Layo
         raise FormatError(f"embeddings must hold at least one tile to be written; got none (slide '{embeddings.name}'). Leave this slide out.")
     if layout == "zarr":
         write_array(np.asarray(embeddings.vectors, dtype=np.float32), target / _VECTORS)
-        finish_folder(target, embeddings)
+        finish_folder(target, embeddings, vectors=_VECTORS)
     else:
         from idx.io.embeddings_hdf5 import write_features
 
         write_features(embeddings, target, layout=layout)
 
 
-def finish_folder(folder: Path, embeddings: TileEmbeddings) -> None:
-    """Write what belongs beside the vectors of a Zarr folder; its metadata come last, so that an unfinished folder is not taken for a whole one."""
+def begin_folder(folder: Path, made: Provenance, *, resume: bool) -> None:
+    """Make a Zarr folder for vectors that come in batches; until :func:`finish_folder` it says that it is not complete.
+
+    Raises
+    ------
+    FormatError
+        If something is there and ``resume`` is false, or it was begun by another encoder or plan.
+    """
     import zarr
 
+    if not folder.exists():
+        zarr.create_group(folder, zarr_format=3, attributes={"idx": _record(made, is_complete=False)})
+        return
+    if not resume:
+        raise FormatError(f"out must be new; got '{folder}', which exists. Pass resume=True to go on with it, or another folder.")
+    begun, settings = _read_record(folder)["provenance"]["settings"], dict(made.settings)
+    if begun != settings:
+        other = ", ".join(sorted(key for key in {*begun, *settings} if begun.get(key) != settings.get(key)))
+        raise FormatError(f"vectors must be gone on with by the encoder and plan that began them; got another {other} ('{folder}'). Pass another folder.")
+
+
+def finish_folder(folder: Path, embeddings: TileEmbeddings, *, vectors: str) -> None:
+    """Write the places of tiles beside their vectors (an array within the folder), and that the folder is complete."""
+    import zarr
+
+    # There may be a part of them where an earlier run was broken off here.
+    shutil.rmtree(folder / _CORNERS, ignore_errors=True)
     write_array(embeddings.corner_level0_px, folder / _CORNERS)
-    record = {
-        "kind": KIND,
-        "version": FORMAT_VERSION,
+    record = _record(embeddings.provenance, is_complete=True) | {
+        "vectors": vectors,
         "size_level0_px": embeddings.size_level0_px,
         "mpp": embeddings.mpp,
         "name": embeddings.name,
-        "provenance": provenance_to_record(embeddings.provenance),
     }
-    zarr.create_group(folder, zarr_format=3, attributes={"idx": record})
+    zarr.open_group(folder, mode="a", zarr_format=3).attrs["idx"] = record
+
+
+def _record(made: Provenance | None, *, is_complete: bool) -> Record:
+    return {"kind": KIND, "version": FORMAT_VERSION, "is_complete": is_complete, "provenance": provenance_to_record(made)}
 
 
 def _read_folder(folder: Path) -> TileEmbeddings:
+    record = _read_record(folder)
+    if not record["is_complete"]:
+        raise FormatError(f"embeddings must be complete to be read; got a run that was broken off ('{folder}'). Go on with embed(..., resume=True).")
+    vectors = open_array(folder / record["vectors"])
+    size, mpp = (None if record[key] is None else (float(record[key][0]), float(record[key][1])) for key in ("size_level0_px", "mpp"))
+    return TileEmbeddings(vectors, read_array(folder / _CORNERS), size, mpp, record["name"], provenance_from_record(record["provenance"]))
+
+
+def _read_record(folder: Path) -> Record:
     import zarr
 
     try:
         record = zarr.open_group(folder, mode="r", zarr_format=3).attrs.asdict().get("idx")
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise FormatError(
-            f"folder must be a Zarr group of embeddings; got {type(error).__name__}: {error} ('{folder}'). Finish writing it, or pass another."
-        ) from error
+        raise FormatError(f"folder must be a Zarr group of embeddings; got {type(error).__name__}: {error} ('{folder}'). Pass a folder idx wrote.") from error
     if not isinstance(record, dict) or record.get("kind") != KIND:
         raise FormatError(f"folder must hold {KIND} of idx; got another Zarr group ('{folder}'). Pass the folder that idx wrote.")
     if record["version"] > FORMAT_VERSION:
         raise FormatError(f"folder must be of version {FORMAT_VERSION} or lower; got {record['version']} ('{folder}'). Update idx to read it.")
-    vectors = open_array(folder / _VECTORS)
-    size, mpp = (None if record[key] is None else (float(record[key][0]), float(record[key][1])) for key in ("size_level0_px", "mpp"))
-    return TileEmbeddings(vectors, read_array(folder / _CORNERS), size, mpp, record["name"], provenance_from_record(record["provenance"]))
+    return record
 
 
 def _check_on_slide(embeddings: TileEmbeddings, slide: Slide, file: Path) -> None:

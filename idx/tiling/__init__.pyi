@@ -1,3 +1,5 @@
+from .embedding import embed
+from .encoders import load_encoder
 from .objects import StitchedObjects
 from .planning import TileGrid, plan
 from .reading import read_tiles
@@ -12,8 +14,10 @@ __all__ = [
     "TileFailure",
     "TileGrid",
     "TileResult",
+    "embed",
     "in_core",
     "iter_stitched",
+    "load_encoder",
     "plan",
     "read_tiles",
     "run",

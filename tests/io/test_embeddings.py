@@ -348,7 +348,7 @@ def test_an_unfinished_or_damaged_folder_is_refused(tmp_path):
     with pytest.raises(FormatError, match="all its chunks; got 0 of 1"):
         read_embeddings(tmp_path / "a.zarr")
     (tmp_path / "a.zarr" / "zarr.json").unlink()
-    with pytest.raises(FormatError, match="Finish writing it"):
+    with pytest.raises(FormatError, match="Zarr group of embeddings"):
         read_embeddings(tmp_path / "a.zarr")
     (tmp_path / "empty").mkdir()
     with pytest.raises(FormatError, match="Zarr group of embeddings"):
