@@ -6,14 +6,14 @@ import hashlib
 import json
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from idx._repr import card
-from idx._typing import Array, FloatArray, IntArray, Pair, RGBArray
+from idx._typing import Array, FloatArray, IntArray, Pair
 from idx.errors import GeometryError
 from idx.slide import Contours, Slide
+from idx.tiling.drawing import plan_html
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -148,11 +148,6 @@ class TileGrid:
         width, height = (int((high - low)[:count, axis].max()) for axis, count in enumerate((columns, rows)))
         return width, height
 
-    def read_rect_px(self, index: int) -> tuple[int, int, int, int]:
-        """X, y, width and height of the pixels of the stored level that a tile is made from."""
-        x, y, width, height = self.read_rects_px[index].tolist()
-        return x, y, width, height
-
     def _read_edges_px(self, origin_px: IntArray) -> tuple[IntArray, IntArray]:
         """Half-open edges (n, 2) in the stored level of tiles that begin at ``origin_px``."""
         scale = np.asarray(self.scale)
@@ -210,13 +205,18 @@ class TileGrid:
         return float(low[0]), float(low[1]), float(high[0]), float(high[1])
 
     @property
+    def core_lines_um(self) -> tuple[FloatArray, FloatArray]:
+        """Edges x (n_columns + 1,) and y (n_rows + 1,) in um of the full lattice of cores, cut at the border of what is planned."""
+        rows, columns = self.shape
+        lines = np.arange(max(rows, columns) + 1)[:, None] * self.core_px
+        edges = self._edges_um(np.broadcast_to(lines, (len(lines), 2)))
+        return edges[: columns + 1, 0], edges[: rows + 1, 1]
+
+    @property
     def core_bounds_um(self) -> FloatArray:
         """Left, top, right and bottom edge of each core in um, cut at the border of what is planned; (n, 4)."""
-        return self._core_bounds_um(self.column, self.row)
-
-    def _core_bounds_um(self, column: IntArray, row: IntArray) -> FloatArray:
-        place = np.stack([column, row], axis=-1)
-        return np.concatenate([self._edges_um(place * self.core_px), self._edges_um((place + 1) * self.core_px)], axis=-1)
+        x, y = self.core_lines_um
+        return np.stack([x[self.column], y[self.row], x[self.column + 1], y[self.row + 1]], axis=-1)
 
     def _edges_um(self, edge_px: Array) -> FloatArray:
         """Edges (..., 2) between delivered pixels, in um. The slide begins half a level-0 pixel before the first pixel's centre."""
@@ -231,26 +231,67 @@ class TileGrid:
         corners = np.stack([left, top, right, top, right, bottom, left, bottom], axis=-1).reshape(-1, 2)
         return Contours(corners, np.arange(len(self) + 1) * 4, np.arange(len(self) + 1), frame=self.slide.frame)
 
-    def select(self, keep: Array) -> TileGrid:
-        """Return the tiles picked by a bool mask (n,) or by indices, in the order given.
+    def select(self, keep: Array | slice) -> TileGrid:
+        """Return the tiles picked by a bool mask (n,), by indices (negative ones count from the end) or by a slice, in the order given.
 
         Raises
         ------
         GeometryError
             If the mask has another length or an index is not in the plan.
         """
-        chosen = np.asarray(keep)
+        chosen = np.arange(len(self))[keep] if isinstance(keep, slice) else np.asarray(keep)
         if chosen.dtype == np.bool_:
             fits, indices = chosen.shape == (len(self),), np.flatnonzero(chosen)
         else:
             indices = chosen.astype(np.int64) if chosen.size == 0 else chosen
-            fits = chosen.ndim == 1 and indices.dtype.kind in "iu" and not bool(((indices < 0) | (indices >= len(self))).any())
+            fits = chosen.ndim == 1 and indices.dtype.kind in "iu" and not bool(((indices < -len(self)) | (indices >= len(self))).any())
         if not fits:
             raise GeometryError(
                 f"keep must be a bool mask of {len(self)} tiles or indices into them; got {chosen.dtype} {chosen.shape} (slide '{self.slide.name}'). "
                 "Pass for example grid.tissue_fraction > 0.5."
             )
         return replace(self, column=self.column[indices], row=self.row[indices], tissue_fraction=self.tissue_fraction[indices])
+
+    @overload
+    def __getitem__(self, position: int | np.integer[Any]) -> pd.Series[float]: ...
+    @overload
+    def __getitem__(self, position: Array | slice) -> TileGrid: ...
+    def __getitem__(self, position: int | np.integer[Any] | Array | slice) -> pd.Series[float] | TileGrid:
+        """Row of :meth:`to_frame` by its number; or :meth:`select` for a slice, a mask or indices."""
+        if not isinstance(position, int | np.integer):
+            return self.select(position)
+        if not -len(self) <= position < len(self):
+            raise IndexError(f"tile must be one of {len(self)}; got {position} (slide '{self.slide.name}'). Count from 0.")
+        row = self.select(np.array([position])).to_frame().iloc[0]
+        return row.rename(int(position) % len(self))
+
+    def as_map(self, values: Array, *, missing: Any = np.nan) -> Array:
+        """Put one value per tile (n, ...) where the tiles lie: (rows, columns, ...) of the full lattice, ``missing`` where there is none.
+
+        Raises
+        ------
+        GeometryError
+            If there is not one value per tile.
+
+        Examples
+        --------
+        >>> share = grid.as_map(grid.tissue_fraction, missing=0.0)  # doctest: +SKIP
+        """
+        given = np.asarray(values)
+        if given.shape[:1] != (len(self),):
+            raise GeometryError(f"values must be one per tile ({len(self)}); got {given.shape} (slide '{self.slide.name}'). Pass result.values of this plan.")
+        placed = np.full(self.shape + given.shape[1:], missing, dtype=np.result_type(given.dtype, missing))
+        placed[self.row, self.column] = given
+        return placed
+
+    def tile_at(self, points_um: Array) -> IntArray:
+        """Tile whose core holds each point (n, 2) (x, y) in um of the slide's frame; -1 where none of the plan does."""
+        position = self.um_to_lattice(points_um).reshape(-1, 2)
+        inside = ((position >= -0.5) & (position < np.asarray(self.extent_px) - 0.5)).all(axis=1)
+        column, row = np.floor((position[inside] + 0.5) / self.core_px).astype(np.int64).T
+        tile = np.full(len(position), -1, dtype=np.int64)
+        tile[inside] = self.as_map(np.arange(len(self)), missing=-1)[row, column]
+        return tile
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row per tile.
@@ -285,34 +326,38 @@ class TileGrid:
     def facts(self) -> list[tuple[str, object]]:
         """What a person wants to know, as (name, value with its unit)."""
         how = f"area-averaged x{self.scale[0]:.4g} from" if self.is_resampled else "read as stored from"
-        return [
-            ("tiles", f"{len(self):,}"),
-            ("size", f"{self.size_px} px, {self.size_px * self.mpp[0]:.4g} um"),
-            ("overlap", f"{self.overlap_px} px"),
-            ("mpp (x, y)", f"{self.mpp[0]:.4g}, {self.mpp[1]:.4g} um/px"),
+        mean_mpp, asked, (rows, columns) = float(np.mean(self.mpp)), self.requested, self.shape
+        facts: list[tuple[str, object]] = [
+            ("tiles", f"{len(self):,} of {rows * columns:,} ({rows:,} rows x {columns:,} columns)"),
+            ("size", f"{self.size_px} px, {self.size_px * mean_mpp:.5g} um{_unless_same(asked.size_um, self.size_px * mean_mpp, 'um')}"),
+            ("overlap", f"{self.overlap_px} px, {self.overlap_px * mean_mpp:.5g} um{_unless_same(asked.overlap_um, self.overlap_px * mean_mpp, 'um')}"),
+            ("mpp (x, y)", f"{self.mpp[0]:.4g}, {self.mpp[1]:.4g} um/px{_unless_same(asked.mpp, mean_mpp, 'um/px')}"),
             ("pixels", f"{how} level {self.level} (1:{self.slide.levels[self.level].downsample:.4g})"),
         ]
+        if not self.is_whole_slide:
+            left, top, right, bottom = self.bounds_um
+            facts.append(("region", f"x {left:,.6g} to {right:,.6g} um, y {top:,.6g} to {bottom:,.6g} um"))
+        if len(self) and self.tissue_fraction.min() < 1.0:
+            facts.append(("share within", f"{self.tissue_fraction.mean():.0%} on average, {self.tissue_fraction.min():.2g} at least"))
+        return facts
+
+    @property
+    def is_whole_slide(self) -> bool:
+        """Whether the lattice covers the whole slide, not a region of it."""
+        stored = self.slide.levels[self.level]
+        whole = lattice_size(stored.width_px, stored.height_px, offset_px=(0, 0), scale=self.scale)
+        return self.offset_px == (0, 0) and self.extent_px == whole
 
     def __repr__(self) -> str:
         where = f"overlap {self.overlap_px} px, level {self.level} of '{self.slide.name}'"
         return f"TileGrid({len(self)} tiles of {self.size_px} px at {self.mpp[0]:.4g} um/px, {where})"
 
     def _repr_html_(self) -> str:
-        return card("TileGrid", [("slide", self.slide.name), *self.facts()], [("cores of the tiles", self._sketch())])
+        return plan_html(self)
 
-    def _sketch(self, max_px: int = 280) -> RGBArray:
-        """Cores drawn over the thumbnail."""
-        from PIL import Image, ImageDraw
 
-        thumbnail = self.slide.thumbnail(max_px)
-        image = Image.fromarray(thumbnail)
-        draw = ImageDraw.Draw(image)
-        per_um = np.array([thumbnail.shape[1], thumbnail.shape[0]]) / np.asarray(self.slide.size_um)
-        half = np.asarray(self.slide.mpp) / 2.0
-        for bounds in self.core_bounds_um:
-            (left, top), (right, bottom) = (bounds[:2] + half) * per_um, (bounds[2:] + half) * per_um
-            draw.rectangle([float(left), float(top), float(right), float(bottom)], outline="#1f6f8b")
-        return np.asarray(image)
+def _unless_same(asked: float | None, delivered: float, unit: str) -> str:
+    return "" if asked is None or abs(asked - delivered) <= 1e-6 * delivered else f" (asked: {asked:.5g} {unit})"
 
 
 def lattice_size(right_px: float, bottom_px: float, *, offset_px: tuple[int, int], scale: Pair) -> tuple[int, int]:
