@@ -23,7 +23,7 @@ import numpy as np
 
 from idx._optional import require
 from idx._typing import RGBArray
-from idx.errors import FormatError, MissingDependency, PixelAccessError
+from idx.errors import FormatError, MissingDependency
 from idx.io.jpeg import RGB, JpegTiles, check_ended
 from idx.io.jpeg2000 import Jpeg2000Tiles
 from idx.io.slides_tiles import WHITE, checked_batch
@@ -122,9 +122,10 @@ class NvImageCodecPixels:
         MissingDependency
             If the device is absent, or not one that nvImageCodec serves.
         PixelAccessError
-            If a stored tile does not decode; the message gives its level, number and file.
+            If a stored tile is damaged; the message gives its level, number and file.
         FormatError
-            If a level holds RGB JPEG with subsampled channels, or looks different on the device.
+            If a level holds RGB JPEG with subsampled channels, looks different on the device, or holds a tile that only the CPU decodes: nothing is
+            decoded there in silence.
         GeometryError
             If the tiles have several sizes.
         """
@@ -231,10 +232,10 @@ class NvImageCodecPixels:
                 f"(level {key[0]}, tile {key[1]}, {self._stored.files[key[0]].path}). Open the slide without decoder=."
             )
 
-    def _undecoded(self, key: _Key, block: bytes, device: torch.device, why: str) -> PixelAccessError:
-        """Error of a tile that did not decode on the device; raised at once where it does not decode on the CPU either."""
+    def _undecoded(self, key: _Key, block: bytes, device: torch.device, why: str) -> FormatError:
+        """Error of a tile that only the device does not decode; a damaged one raises what it raises on the CPU."""
         self._stored.decode(*key, block)
-        return PixelAccessError(
+        return FormatError(
             f"stored tile must decode on '{device}'; got: {why}, while imagecodecs decodes it (level {key[0]}, tile {key[1]}, "
             f"{self._stored.files[key[0]].path}). Check that nvImageCodec finds nvJPEG and nvJPEG2000, or open the slide without decoder=."
         )

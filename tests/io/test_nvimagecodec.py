@@ -281,7 +281,7 @@ class AlwaysConverting(stand_in.Decoder):
 def test_a_tile_that_only_the_device_fails_on_says_so(tmp_path, monkeypatch, decoder, why):
     monkeypatch.setitem(sys.modules, "nvidia.nvimgcodec", stand_in.module(decoder))
     pixels = NvImageCodecPixels(Stored(tmp_path, "RGB"))
-    with pytest.raises(PixelAccessError, match=rf"must decode on 'cpu'; got: .*{why}.* imagecodecs decodes it \(level 0, tile 0, .*without decoder="):
+    with pytest.raises(FormatError, match=rf"must decode on 'cpu'; got: .*{why}.* imagecodecs decodes it \(level 0, tile 0, .*without decoder="):
         pixels.read_tiles_on_device(TILES, "cpu")
 
 
