@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import threading
 import weakref
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import openslide
 
 from idx._typing import Pair, RGBArray
 from idx.errors import FormatError, PixelAccessError, UnitError
@@ -101,13 +103,13 @@ def _mpp(reader: Any, raw: Mapping[str, Any], *, where: str) -> Pair:
     x, y = (float(value) for value in reader.info.mpp)
     if getattr(reader, "_manual_mpp", None) is not None:
         return x, y
-    svs_tags, low, high = raw.get("SVS Tags"), *TRUSTED_RESOLUTION_UM
-    is_guessed = (svs_tags is not None and "MPP" not in svs_tags) or ("openslide.vendor" in raw and "openslide.mpp-x" not in raw)
-    if is_guessed:
-        raise UnitError(f"mpp must be stated by the file; got {x:.4g} um, which tiatoolbox guessed from the objective power ({where}). {remedy}")
-    is_plain_tiff = reader.info.vendor in ("Generic", "generic-tiff")
-    if is_plain_tiff and not (low <= x <= high and low <= y <= high):
-        raise UnitError(f"mpp must be within {low:g} to {high:g} um to be believed of a plain TIFF; got {x:.4g} x {y:.4g} um ({where}). {remedy}")
+    svs_tags = raw.get("SVS Tags")
+    if (svs_tags is not None and "MPP" not in svs_tags) or ("openslide.vendor" in raw and "openslide.mpp-x" not in raw):
+        raise UnitError(f"mpp must be stated by the file; got {x:.4g} um, which tiatoolbox derived from what else the file states ({where}). {remedy}")
+    low, high = TRUSTED_RESOLUTION_UM
+    if not (low <= x <= high and low <= y <= high):
+        # Resolutions of print in plain TIFFs, and OME-TIFFs in other units than um, which tiatoolbox does not look at.
+        raise UnitError(f"mpp must be within {low:g} to {high:g} um to be believed; got {x:.4g} x {y:.4g} um ({where}). {remedy}")
     return x, y
 
 
@@ -170,14 +172,22 @@ class ReaderPixels:
                 inside[...] = self._read(tile.level, left, top, right - left, bottom - top)
 
     def _read(self, level: int, x: int, y: int, width: int, height: int) -> RGBArray:
-        factor, place = self._factors[level], f"level {level}, {width} x {height} px at {x}, {y}, {self._where}"
-        if self._reader is None:
+        place = f"level {level}, {width} x {height} px at {x}, {y}, {self._where}"
+        reader = self._reader
+        if reader is None:
             raise PixelAccessError(f"slide must be open to be read; got a closed one ({self._where}). Call as_slide(reader) again.")
+        # The reader divides by its own factor and rounds, which gives x and y back.
+        corner = (round(x * self._factors[level]), round(y * self._factors[level]))
         try:
-            with self._lock:
-                # The reader divides by its own factor and rounds, which gives x and y back.
-                corner = (round(x * factor), round(y * factor))
-                region = np.asarray(self._reader.read_rect(corner, (width, height), resolution=level, units="level", interpolation="none"))
+            try:
+                region = self._rect(reader, level, corner, (width, height))
+            except openslide.OpenSlideError:
+                if not hasattr(reader, "openslide_wsi"):
+                    raise
+                # OpenSlide refuses every read after one that failed, so one damaged tile would cost all that follow.
+                reader = _over_new_handle(reader)
+                region = self._rect(reader, level, corner, (width, height))
+                self._reader = reader
         except Exception as error:  # Whatever the libraries under tiatoolbox raise: they share no base class.
             raise PixelAccessError(
                 f"region must be readable through tiatoolbox; got {type(error).__name__}: {error} ({place}). Copy the file again, or leave this region out."
@@ -188,9 +198,20 @@ class ReaderPixels:
             )
         return region
 
+    def _rect(self, reader: Any, level: int, corner: tuple[int, int], size: tuple[int, int]) -> RGBArray:
+        with self._lock:
+            return np.asarray(reader.read_rect(corner, size, resolution=level, units="level", interpolation="none"))
+
     def close(self) -> None:
         """Let go of the reader, which stays open; closing twice is harmless."""
         self._reader = None
+
+
+def _over_new_handle(reader: Any) -> Any:
+    """The same reader over the file opened again; the caller's own is left as it is."""
+    fresh = copy.copy(reader)
+    fresh.openslide_wsi = openslide.OpenSlide(str(reader.input_path))
+    return fresh
 
 
 def _lock_of(reader: Any) -> threading.Lock:

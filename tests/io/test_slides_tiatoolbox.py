@@ -20,12 +20,12 @@ from idx.slide import PixelSource, TileRect
 class WSIReader:
     """What as_slide needs of tiatoolbox's reader: it addresses levels in level-0 pixels, divides and rounds, and pads with black."""
 
-    def __init__(self, levels, *, factors=None, mpp=(0.5, 0.5), path=None, raw=None, vendor="x", power=None, manual_mpp=None):
+    def __init__(self, levels, *, factors=None, mpp=(0.5, 0.5), path=None, raw=None, power=None, manual_mpp=None):
         self.levels, self.input_path, self.post_proc, self._manual_mpp = levels, path, None, manual_mpp
         sizes = [(level.shape[1], level.shape[0]) for level in levels]
         factors = factors or [sizes[0][0] / width for width, _ in sizes]
         self.info = SimpleNamespace(
-            level_dimensions=sizes, level_downsamples=factors, mpp=None if mpp is None else np.array(mpp), raw=raw, vendor=vendor, objective_power=power
+            level_dimensions=sizes, level_downsamples=factors, mpp=None if mpp is None else np.array(mpp), raw=raw, objective_power=power
         )
 
     def read_rect(self, location, size, *, resolution, units, interpolation):
@@ -171,10 +171,10 @@ def test_power_derived_from_the_mpp_is_not_stated(levels):
     ("options", "message"),
     [
         ({"mpp": None}, "mpp must be known.*got None"),
-        ({"raw": {"SVS Tags": {"AppMag": 20}}}, "stated by the file; got 0.5 um, which tiatoolbox guessed"),
-        ({"raw": {"openslide.vendor": "aperio", "openslide.objective-power": "20"}}, "stated by the file; got 0.5 um, which tiatoolbox guessed"),
-        ({"mpp": (352.8, 352.8), "vendor": "Generic"}, r"within 0.05 to 10 um.*got 352.8 x 352.8 um"),
-        ({"mpp": (0.0, 0.5)}, "two positive um per pixel"),
+        ({"raw": {"SVS Tags": {"AppMag": 20}}}, "stated by the file; got 0.5 um, which tiatoolbox derived"),
+        ({"raw": {"openslide.vendor": "aperio", "openslide.objective-power": "20"}}, "stated by the file; got 0.5 um, which tiatoolbox derived"),
+        ({"mpp": (352.8, 352.8)}, r"within 0.05 to 10 um to be believed; got 352.8 x 352.8 um"),
+        ({"mpp": (0.0, 0.5), "manual_mpp": (0.0, 0.5)}, "two positive um per pixel"),
     ],
 )
 def test_unknown_mpp_is_refused(levels, options, message):
@@ -183,7 +183,7 @@ def test_unknown_mpp_is_refused(levels, options, message):
 
 
 def test_mpp_that_the_caller_gave_is_taken(levels):
-    reader = WSIReader(levels, mpp=(16.0, 16.0), vendor="Generic", raw={"SVS Tags": {}}, manual_mpp=(16.0, 16.0))
+    reader = WSIReader(levels, mpp=(16.0, 16.0), raw={"SVS Tags": {}}, manual_mpp=(16.0, 16.0))
     assert as_slide(reader).mpp == (16.0, 16.0)
 
 
