@@ -38,11 +38,14 @@ class Level:
     width_px, height_px : int
     downsample : float
         Level-0 pixels per pixel of this level, the mean of both axes.
+    doubt : str
+        Why this level is read only when asked for by number, such as colours about which the file contradicts itself; mostly "".
     """
 
     width_px: int
     height_px: int
     downsample: float
+    doubt: str = ""
 
 
 @dataclass(frozen=True)
@@ -137,8 +140,11 @@ class Slide:
         return self.size_px[0] * self.mpp[0], self.size_px[1] * self.mpp[1]
 
     def level_for(self, mpp: float) -> int:
-        """Coarsest stored level at least as fine as ``mpp`` (within 2 %)."""
-        fine_enough = [i for i, level in enumerate(self.levels) if level.downsample * max(self.mpp) <= mpp * (1 + SAME_SCALE_RTOL)]
+        """Coarsest stored level at least as fine as ``mpp`` (within 2 %) whose pixels are not in doubt; level 0 where there is none."""
+        return self._coarsest(mpp / max(self.mpp))
+
+    def _coarsest(self, downsample: float) -> int:
+        fine_enough = [i for i, level in enumerate(self.levels) if level.downsample <= downsample * (1 + SAME_SCALE_RTOL) and not level.doubt]
         return fine_enough[-1] if fine_enough else 0
 
     def read_region(self, x_px: int, y_px: int, *, width_px: int, height_px: int, level: int = 0) -> RGBArray:
@@ -163,8 +169,7 @@ class Slide:
 
         width, height = self.size_px
         scale = max(width, height) / max_px
-        fine_enough = [i for i, level in enumerate(self.levels) if level.downsample <= max(1.0, scale) * (1 + SAME_SCALE_RTOL)]
-        level = fine_enough[-1] if fine_enough else 0
+        level = self._coarsest(max(1.0, scale))
         stored = self.levels[level]
         if max(stored.width_px, stored.height_px) <= max_px:
             return self.read_region(0, 0, width_px=stored.width_px, height_px=stored.height_px, level=level)
@@ -211,6 +216,7 @@ class Slide:
             ("levels", ", ".join(f"1:{level.downsample:.4g}" for level in self.levels)),
             ("pixels through", self.pixels.name),
         ]
+        rows += [(f"level {number}", f"in doubt: {level.doubt}") for number, level in enumerate(self.levels) if level.doubt]
         if self.magnification:
             rows.append(("objective", f"{self.magnification:g}x (as stated by the file)"))
         return rows

@@ -70,9 +70,16 @@ def _frames(pixels: np.ndarray) -> tuple[list[np.ndarray], list[tuple[int, int]]
 
 
 def dicom_level(
-    pixels: np.ndarray, *, mpp: float, series: str, sparse_without: tuple[int, ...] | None = None, jpeg: bool = False, flavour: str = "VOLUME"
+    pixels: np.ndarray,
+    *,
+    mpp: float,
+    series: str,
+    sparse_without: tuple[int, ...] | None = None,
+    jpeg: bool = False,
+    jfif: bool = False,
+    flavour: str = "VOLUME",
 ) -> Dataset:
-    """One whole-slide instance; ``sparse_without`` drops frames and writes the others in reverse order with positions."""
+    """One whole-slide instance; ``sparse_without`` drops frames and writes the others in reverse order with positions, ``jfif`` lies of its colours."""
     frames, corners = _frames(pixels)
     level = Dataset()
     level.file_meta = FileMetaDataset()
@@ -97,7 +104,7 @@ def dicom_level(
         level.PerFrameFunctionalGroupsSequence = [_position(*corners[number]) for number in kept]
         frames = [frames[number] for number in kept]
     level.NumberOfFrames = len(frames)
-    level.PixelData = encapsulate([_jpeg(frame) for frame in frames]) if jpeg else b"".join(frame.tobytes() for frame in frames)
+    level.PixelData = encapsulate([_jpeg(frame, rgb=not jfif) for frame in frames]) if jpeg else b"".join(frame.tobytes() for frame in frames)
     if len(level.PixelData) % 2:
         level.PixelData += b"\0"
     level["PixelData"].VR = "OB"
@@ -112,9 +119,9 @@ def _position(x: int, y: int) -> Dataset:
     return frame
 
 
-def _jpeg(frame: np.ndarray) -> bytes:
+def _jpeg(frame: np.ndarray, *, rgb: bool = True) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(frame).save(buffer, "JPEG", quality=95, subsampling=0, keep_rgb=True)
+    Image.fromarray(frame).save(buffer, "JPEG", quality=95, subsampling=0, keep_rgb=rgb)
     return buffer.getvalue()
 
 

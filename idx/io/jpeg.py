@@ -11,6 +11,7 @@ from idx._typing import RGBArray
 RGB, YCBCR = 2, 3
 """Colour spaces as libjpeg numbers them."""
 _END_OF_IMAGE = b"\xff\xd9"
+_APP0, _APP14, _START_OF_SCAN = 0xE0, 0xEE, 0xDA
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,18 @@ def decode_jpeg(block: bytes, *, colorspace: int, tables: bytes | None = None, o
             raise
         # The last strip or frame of a level may be stored smaller than the others.
         return decode_jpeg(block, colorspace=colorspace, tables=tables)
+
+
+def marked_colorspace(block: bytes) -> int | None:
+    """Colour space that a stream's own markers state (Adobe's transform, or JFIF, which knows YCbCr only); None where it carries neither."""
+    position, is_jfif = 2, False
+    while position + 4 <= len(block) and block[position] == 0xFF and block[position + 1] != _START_OF_SCAN:
+        marker, content = block[position + 1], position + 4
+        if marker == _APP14 and block[content : content + 5] == b"Adobe" and content + 11 < len(block):
+            return RGB if block[content + 11] == 0 else YCBCR
+        is_jfif = is_jfif or (marker == _APP0 and block[content : content + 5] == b"JFIF\0")
+        position += 2 + int.from_bytes(block[position + 2 : position + 4], "big")
+    return YCBCR if is_jfif else None
 
 
 def check_ended(block: bytes) -> None:

@@ -171,6 +171,7 @@ def open_referenced_slide(record: Record, finder: SourceFinder, *, what: str) ->
         mpp=cast("Pair | None", mpp),
         backend=cast("Any", backend if backend in get_args(Backend) else None),
         icc=source.ids.get("icc") == "true",
+        jpeg_colours=cast("Any", source.ids.get("jpeg_colours", "stated")),
     )
     x_um, y_um = record["mpp"]
     return replace(slide, name=record["name"], mpp=(x_um, y_um), magnification=record["magnification"], frame=frame_from_record(record["frame"]), source=source)

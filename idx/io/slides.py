@@ -17,6 +17,7 @@ from idx.slide import SAME_SCALE_RTOL, PixelSource, Slide
 
 Backend = Literal["tifffile", "openslide", "dicom", "flat"]
 DeviceDecoder = Literal["nvimagecodec"]
+JpegColours = Literal["stated", "marked"]
 _TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _TIFF_VENDORS = (None, "aperio", "generic-tiff")
 """What OpenSlide calls the TIFF families whose tiles need no vendor's knowledge; the others (Philips, Leica, Ventana ...) go through OpenSlide."""
@@ -42,6 +43,7 @@ def open_slide(
     backend: Backend | None = None,
     decoder: DeviceDecoder | None = None,
     icc: bool = False,
+    jpeg_colours: JpegColours = "stated",
 ) -> Slide:
     """Open a slide; nothing is decoded until pixels are asked for.
 
@@ -61,6 +63,10 @@ def open_slide(
         RGB, through "tifffile" and "dicom"). Such pixels may differ by a few grey levels; all others, and the default, are decoded by the CPU.
     icc : bool
         Apply the embedded ICC profile, so that pixels are sRGB; by default they are as stored.
+    jpeg_colours : {"stated", "marked"}
+        Whom to believe where the header of a DICOM slide and the markers in its JPEG frames name different colour spaces: the header, as the
+        standard and OpenSlide do, or the markers, which are right where a converter wrote YCbCr under a header that says RGB. A level in such
+        doubt is read only when asked for by number (``Level.doubt``); where that is level 0, a warning says so.
 
     Returns
     -------
@@ -91,7 +97,9 @@ def open_slide(
         raise FormatError(f"backend must be one of {', '.join(get_args(Backend))}; got {backend!r} ({file}). Leave it out to let the file decide.")
     if file.is_dir() and route != "dicom":
         raise FormatError(f"a folder must be read as DICOM; got backend='{route}' ({file}). Pass a file, or leave backend out.")
-    opened = _ROUTES[route](file)
+    if jpeg_colours not in get_args(JpegColours):
+        raise FormatError(f"jpeg_colours must be 'stated' or 'marked'; got {jpeg_colours!r} ({file}). Leave it out unless the colours look wrong.")
+    opened = _through_dicom(file, jpeg_colours=jpeg_colours) if route == "dicom" else _ROUTES[route](file)
     try:
         return _slide(opened, file, mpp=mpp, decoder=decoder, icc=icc)
     except Exception:
@@ -206,13 +214,22 @@ def _through_openslide(file: Path) -> _Opened:
     return _Opened(pixels, kind, pixels.mpp, pixels.magnification, pixels.icc_profile)
 
 
-def _through_dicom(path: Path) -> _Opened:
+def _through_dicom(path: Path, *, jpeg_colours: JpegColours = "stated") -> _Opened:
     from idx.io.slides_dicom import DicomPixels, files_of, read_index
 
-    index = read_index(files_of(path))
+    index = read_index(files_of(path), jpeg_colours=jpeg_colours)
+    if index.levels[0].layout.doubt:
+        warnings.warn(
+            f"slide colours must be named alike by header and frames; got: {index.levels[0].layout.doubt} ({path}). "
+            "If the background looks red, pass open_slide(..., jpeg_colours='marked').",
+            UserWarning,
+            stacklevel=3,
+        )
     # A file stands for itself, so that its hash needs no folder; a folder lists the levels that were read.
     files = tuple(level.path.name for level in index.levels) if path.is_dir() else ()
-    ids = (("series_uid", index.series_uid), ("level0_sop_uid", index.level0_sop_uid))
+    ids: tuple[tuple[str, str], ...] = (("series_uid", index.series_uid), ("level0_sop_uid", index.level0_sop_uid))
+    if jpeg_colours != "stated":
+        ids = (*ids, ("jpeg_colours", jpeg_colours))
     return _Opened(DicomPixels(index), "dicom-wsi", index.levels[0].mpp, index.magnification, index.icc_profile, files, ids)
 
 

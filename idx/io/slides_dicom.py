@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from pydicom.uid import JPEG2000, UID, ExplicitVRLittleEndian, ImplicitVRLittleE
 
 from idx._typing import IntArray, Pair, RGBArray
 from idx.errors import FormatError
-from idx.io.jpeg import RGB, YCBCR, JpegTiles
+from idx.io.jpeg import RGB, YCBCR, JpegTiles, marked_colorspace
 from idx.io.jpeg2000 import Jpeg2000Tiles
 from idx.io.slides_tiles import ReadOnlyFile, TileLayout
 from idx.io.stored_tiles import Decoder, StoredTiles
@@ -27,6 +27,8 @@ _NOT_IN_PYRAMID = {"LABEL", "OVERVIEW", "THUMBNAIL", "LOCALIZER"}
 _PEEK_TAGS = ("SOPClassUID", "SeriesInstanceUID", "SeriesDescription")
 _LONG_LENGTH_VRS = (b"OB", b"OW")
 _UNDEFINED_LENGTH = 0xFFFFFFFF
+_MARKER_BYTES = 1 << 12
+"""Of a frame that are read to find its markers, which come before its tables."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,8 +112,14 @@ def files_of(path: Path) -> list[Path]:
     return next(iter(series.values()))
 
 
-def read_index(files: Sequence[Path]) -> DicomIndex:
+def read_index(files: Sequence[Path], *, jpeg_colours: str = "stated") -> DicomIndex:
     """Read headers and frame positions of the instances of one slide.
+
+    Parameters
+    ----------
+    files : sequence of Path
+    jpeg_colours : {"stated", "marked"}
+        Whom to believe about the colour space of JPEG frames, the header or the markers in the frames.
 
     Raises
     ------
@@ -122,7 +130,7 @@ def read_index(files: Sequence[Path]) -> DicomIndex:
     for path in files:
         header = _read_header(path)
         if not _NOT_IN_PYRAMID & set(header.get("ImageType", ())) and "VOLUME" in header.get("ImageType", ()):
-            level = _read_level(header, path)
+            level = _read_level(header, path, jpeg_colours=jpeg_colours)
             found.append((level.layout.width_px, level, header))
     if not found:
         raise FormatError(f"DICOM slide must hold a VOLUME image; got only labels or overviews ({files[0].parent}). Fetch the missing instances of the series.")
@@ -146,7 +154,7 @@ def _read_header(path: Path, *, tags: Sequence[str] | None = None) -> pydicom.Da
         raise FormatError(f"DICOM file must be complete and readable; got: {error} ({path}). Copy the file again from its source.") from error
 
 
-def _read_level(header: pydicom.Dataset, path: Path) -> DicomLevel:
+def _read_level(header: pydicom.Dataset, path: Path, *, jpeg_colours: str) -> DicomLevel:
     """Level of one VOLUME instance."""
     _check_kind(header, path)
     width, height = int(header.TotalPixelMatrixColumns), int(header.TotalPixelMatrixRows)
@@ -168,7 +176,26 @@ def _read_level(header: pydicom.Dataset, path: Path) -> DicomLevel:
         raise FormatError(
             f"DICOM slide must hold {n_tiles} frames for {width} x {height} px; got {n_frames} ({path}). Fetch the instance again; focal planes are not read."
         )
-    return DicomLevel(path, placed, _frame_decoder(header), _pixel_spacing_um(header))
+    decode = _frame_decoder(header)
+    marked = _marked_colours(placed, path) if isinstance(decode, JpegTiles) else None
+    if isinstance(decode, JpegTiles) and marked is not None and marked != decode.colorspace:
+        if jpeg_colours == "marked":
+            decode = JpegTiles(marked)
+        else:
+            # Bio-Formats and some converters write YCbCr under a header that says RGB; OpenSlide reads such levels as stated, red and grey.
+            doubt = f"the header says {header.PhotometricInterpretation}, the JPEG frames say {'RGB' if marked == RGB else 'YCbCr'}; read as stated"
+            placed = replace(placed, doubt=doubt)
+    return DicomLevel(path, placed, decode, _pixel_spacing_um(header))
+
+
+def _marked_colours(layout: TileLayout, path: Path) -> int | None:
+    """Colour space that the first stored frame of a level states by its markers."""
+    stored = np.flatnonzero(layout.counts)
+    if len(stored) == 0:
+        return None
+    with path.open("rb") as stream:
+        stream.seek(int(layout.offsets[stored[0]]))
+        return marked_colorspace(stream.read(min(int(layout.counts[stored[0]]), _MARKER_BYTES)))
 
 
 def _check_kind(header: pydicom.Dataset, path: Path) -> None:

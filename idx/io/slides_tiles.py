@@ -6,7 +6,7 @@ import math
 import os
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +49,7 @@ def _most_likely(candidates: Sequence[int], ratio: float) -> int:
 def levels_of(layouts: Sequence[TileLayout]) -> tuple[Level, ...]:
     """Levels of a pyramid, finest first, with their factors."""
     base = (layouts[0].width_px, layouts[0].height_px)
-    return tuple(level_of(layout.width_px, layout.height_px, base=base) for layout in layouts)
+    return tuple(replace(level_of(layout.width_px, layout.height_px, base=base), doubt=layout.doubt) for layout in layouts)
 
 
 def same_aspect(width_px: int, height_px: int, *, base: tuple[int, int]) -> bool:
@@ -146,6 +146,8 @@ class TileLayout:
         Size of a stored tile; border tiles may be stored smaller or padded.
     offsets, counts : array (n_rows * n_columns,)
         Position and number of bytes in the file, in row order; a count of 0 is a tile that was not stored and reads white.
+    doubt : str
+        See :class:`idx.slide.Level`.
     """
 
     width_px: int
@@ -154,6 +156,7 @@ class TileLayout:
     tile_height_px: int
     offsets: IntArray
     counts: IntArray
+    doubt: str = ""
 
     @property
     def n_columns(self) -> int:

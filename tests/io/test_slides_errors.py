@@ -237,3 +237,34 @@ def test_a_damaged_flat_image_is_noticed_when_it_is_read(tmp_path):
     (tmp_path / "a.png").write_bytes(png[: len(png) // 2])
     with open_slide(tmp_path / "a.png", mpp=1.0) as slide, pytest.raises(PixelAccessError, match=r"image must decode.*a\.png"):
         slide.read_region(0, 0, width_px=10, height_px=10)
+
+
+def _contradictory(folder, *, levels=(1, 4)):
+    """A DICOM slide whose listed levels are YCbCr with a JFIF marker under a header that says RGB."""
+    folder.mkdir()
+    pixels = make.picture()
+    for factor in (1, 4):
+        level = make.dicom_level(make.halved(pixels, factor), mpp=0.25 * factor, series="1.2", jpeg=True, jfif=factor in levels)
+        make.save_dicom(level, folder / f"{factor}.dcm")
+    return folder, pixels
+
+
+def test_a_header_that_contradicts_its_frames_at_level_0_is_told(tmp_path):
+    folder, pixels = _contradictory(tmp_path / "s")
+    with pytest.warns(UserWarning, match=r"header says RGB, the JPEG frames say YCbCr.*jpeg_colours='marked'"), open_slide(folder) as slide:
+        stated = slide.read_region(0, 0, width_px=64, height_px=64)
+    with open_slide(folder, jpeg_colours="marked") as slide:
+        assert slide.source.ids["jpeg_colours"] == "marked"
+        marked = slide.read_region(0, 0, width_px=64, height_px=64)
+    expected = pixels[:64, :64].astype(int)
+    assert np.abs(marked - expected).mean() < 4 < 20 < np.abs(stated - expected).mean()
+
+
+def test_a_coarse_level_in_doubt_is_left_to_those_who_ask_for_it(tmp_path):
+    folder, _ = _contradictory(tmp_path / "s", levels=(4,))
+    with open_slide(folder) as slide:
+        assert [bool(level.doubt) for level in slide.levels] == [False, True]
+        assert slide.level_for(1.0) == 0
+        assert slide.read_region(0, 0, width_px=8, height_px=8, level=1).shape == (8, 8, 3)
+    with pytest.raises(FormatError, match="jpeg_colours must be"):
+        open_slide(folder, jpeg_colours="guessed")

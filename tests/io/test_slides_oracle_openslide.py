@@ -1,5 +1,6 @@
 """Real slides through every route: level 0 is one answer, with OpenSlide as the judge."""
 
+import imagecodecs
 import numpy as np
 import openslide
 import pytest
@@ -79,3 +80,58 @@ def test_icc_of_a_real_slide_is_what_lcms_makes_of_openslide(real_data):
     expected = ImageCms.profileToProfile(region, profile, ImageCms.createProfile("sRGB"), renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC)
     with open_slide(path, icc=True) as managed:
         np.testing.assert_array_equal(managed.read_region(5000, 5000, width_px=64, height_px=64), np.asarray(expected))
+
+
+def test_every_level_of_the_twin_is_what_openslide_reads(cmu, real_data):
+    """Frame by frame, with the colours that the header states. OpenSlide refuses border frames that are stored smaller than the others: libjpeg judges."""
+    folder = real_data / "slides" / "CMU-1-Small-Region_dicom"
+    slide = cmu["dicom"]
+    n_by = {"openslide": 0, "libjpeg": 0}
+    for number, level in enumerate(slide.levels):
+        layout = slide.pixels.stored.layouts[number]
+        for stored in range(len(layout.offsets)):
+            row, column = divmod(stored, layout.n_columns)
+            x, y = column * layout.tile_width_px, row * layout.tile_height_px
+            width, height = layout.size_within(stored)
+            # From the corner of the level: elsewhere OpenSlide rounds its level-0 position between pixels.
+            with openslide.OpenSlide(next(folder.glob("*.dcm"))) as judge:
+                assert judge.level_dimensions[number] == (level.width_px, level.height_px)
+                try:
+                    expected = np.asarray(judge.read_region((0, 0), number, (x + width, y + height)))[y:, x:, :3]
+                    n_by["openslide"] += 1
+                except openslide.OpenSlideError:
+                    stream = slide.pixels.stored.fetch(number, stored)
+                    expected = imagecodecs.jpeg8_decode(stream, colorspace=2, outcolorspace=2)[:height, :width]
+                    n_by["libjpeg"] += 1
+            np.testing.assert_array_equal(slide.read_region(x, y, width_px=width, height_px=height, level=number), expected)
+    assert n_by == {"openslide": 169, "libjpeg": 13}
+
+
+def test_levels_whose_colours_contradict_the_header_are_not_used_unasked(cmu):
+    """The twin's coarse levels are YCbCr under a header that says RGB. Two formats, one answer: coarse pictures come from level 0."""
+    slide = cmu["dicom"]
+    assert [bool(level.doubt) for level in slide.levels] == [False, True, True, True, True]
+    assert slide.level_for(8.0) == 0
+    assert "the header says RGB, the JPEG frames say YCbCr" in dict(slide.facts())["level 1"]
+    np.testing.assert_array_equal(slide.thumbnail(300), cmu["tifffile"].thumbnail(300))
+
+
+def test_colours_as_marked_make_every_level_of_the_twin_the_same_picture(cmu, real_data):
+    with open_slide(real_data / "slides" / "CMU-1-Small-Region_dicom", jpeg_colours="marked") as slide:
+        fine = slide.read_region(480, 960, width_px=960, height_px=960).astype(float)
+        for number in range(1, 4):
+            assert slide.levels[number].doubt == ""
+            factor = 2**number
+            coarse = slide.read_region(480 // factor, 960 // factor, width_px=960 // factor, height_px=960 // factor, level=number)
+            assert np.abs(coarse.mean(axis=(0, 1)) - fine.mean(axis=(0, 1))).max() < 2.0
+
+
+def test_every_level_of_the_jpeg_2000_slide_is_what_openslide_reads(real_data):
+    """Half a grey level apart at most, which is to say equal; the whole of level 1, and a band across level 0."""
+    path = real_data / "slides" / "luna_1065626.svs"
+    with open_slide(path) as slide, openslide.OpenSlide(path) as judge:
+        for number, height in ((0, 512), (1, slide.levels[1].height_px)):
+            width, y = slide.levels[number].width_px, 5000 if number == 0 else 0
+            expected = np.asarray(judge.read_region((0, y), number, (width, height)))
+            found = slide.read_region(0, y, width_px=width, height_px=height, level=number)
+            np.testing.assert_array_equal(found, np.where(expected[..., 3:] == 0, 255, expected[..., :3]))
