@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import imagecodecs
@@ -11,7 +13,9 @@ from idx._typing import RGBArray
 RGB, YCBCR = 2, 3
 """Colour spaces as libjpeg numbers them."""
 _END_OF_IMAGE = b"\xff\xd9"
-_APP0, _APP14, _START_OF_SCAN = 0xE0, 0xEE, 0xDA
+START_OF_IMAGE = b"\xff\xd8"
+APP14 = 0xEE
+_APP0, _START_OF_SCAN = 0xE0, 0xDA
 
 
 @dataclass(frozen=True)
@@ -65,16 +69,49 @@ def decode_jpeg(block: bytes, *, colorspace: int, tables: bytes | None = None, o
         return decode_jpeg(block, colorspace=colorspace, tables=tables)
 
 
-def marked_colorspace(block: bytes) -> int | None:
-    """Colour space that a stream's own markers state (Adobe's transform, or JFIF, which knows YCbCr only); None where it carries neither."""
-    position, is_jfif = 2, False
-    while position + 4 <= len(block) and block[position] == 0xFF and block[position + 1] != _START_OF_SCAN:
-        marker, content = block[position + 1], position + 4
-        if marker == _APP14 and block[content : content + 5] == b"Adobe" and content + 11 < len(block):
-            return RGB if block[content + 11] == 0 else YCBCR
-        is_jfif = is_jfif or (marker == _APP0 and block[content : content + 5] == b"JFIF\0")
-        position += 2 + int.from_bytes(block[position + 2 : position + 4], "big")
+def marked_colorspace(header: bytes) -> int | None:
+    """Colour space that a stream's own markers state (Adobe's transform, or JFIF, which knows YCbCr only); None where it carries neither.
+
+    Parameters
+    ----------
+    header : bytes
+        The stream, or as much of it as holds the markers.
+    """
+    is_jfif = False
+    try:
+        for code, start, stop in segments(header):
+            content = header[start + 4 : stop]
+            if code == APP14 and content.startswith(b"Adobe") and len(content) > 11:
+                return RGB if content[11] == 0 else YCBCR
+            is_jfif = is_jfif or (code == _APP0 and content.startswith(b"JFIF\0"))
+    except ValueError:
+        pass  # cut off after its markers, or damaged, which decoding will tell
     return YCBCR if is_jfif else None
+
+
+def segments(stream: bytes) -> Iterator[tuple[int, int, int]]:
+    """Yield (code, start, stop) of the segments of a JPEG header; the last is all from the start of the scan.
+
+    Raises
+    ------
+    ValueError
+        If the header is damaged or cut off.
+    """
+    if not stream.startswith(START_OF_IMAGE):
+        raise ValueError("JPEG stream without its start")
+    position = 2
+    while position < len(stream) and stream[position : position + 2] != _END_OF_IMAGE:
+        if position + 4 > len(stream) or stream[position] != 0xFF:
+            raise ValueError("JPEG stream with a damaged header")
+        code, length = struct.unpack_from(">xBH", stream, position)
+        if code == _START_OF_SCAN:
+            yield code, position, len(stream)
+            return
+        if code != 0xFF:  # any number of these may stand before a marker
+            yield code, position, position + 2 + length
+            position += 2 + length
+        else:
+            position += 1
 
 
 def check_ended(block: bytes) -> None:

@@ -14,9 +14,8 @@ differ by a few grey levels (inverse DCT, interpolation of chroma), so pixels to
 
 from __future__ import annotations
 
-import struct
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -24,7 +23,7 @@ import numpy as np
 from idx._optional import require
 from idx._typing import RGBArray
 from idx.errors import FormatError, MissingDependency
-from idx.io.jpeg import RGB, JpegTiles, check_ended
+from idx.io.jpeg import APP14, RGB, START_OF_IMAGE, JpegTiles, check_ended, segments
 from idx.io.jpeg2000 import Jpeg2000Tiles
 from idx.io.slides_tiles import WHITE, checked_batch
 from idx.io.stored_tiles import StoredTiles, paste
@@ -37,9 +36,7 @@ if TYPE_CHECKING:
 SAME_PICTURE_LEVELS = 5.0
 """Mean grey levels by which two decoders' pictures of a tile may differ: interpolation of chroma makes one or two, a wrong colour space tens."""
 
-_START_OF_IMAGE, _END_OF_IMAGE = b"\xff\xd8", b"\xff\xd9"
 _ADOBE_YCBCR = b"\xff\xee\x00\x0eAdobe" + bytes((0, 100, 0, 0, 0, 0, 1))
-_APP14, _START_OF_SCAN = 0xEE, 0xDA
 _FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 _Key = tuple[int, int]
@@ -266,10 +263,10 @@ def whole_jpeg(block: bytes, tables: bytes | None = None) -> bytes:
     ValueError
         If the header of either is damaged.
     """
-    parts = [_START_OF_IMAGE, _ADOBE_YCBCR]
+    parts = [START_OF_IMAGE, _ADOBE_YCBCR]
     for stream in (tables, block):
         if stream is not None:
-            parts.extend(stream[start:stop] for code, start, stop in _segments(stream) if code != _APP14)
+            parts.extend(stream[start:stop] for code, start, stop in segments(stream) if code != APP14)
     return b"".join(parts)
 
 
@@ -281,27 +278,8 @@ def has_subsampled_channels(block: bytes) -> bool:
     ValueError
         If its header is damaged.
     """
-    for code, start, stop in _segments(block):
+    for code, start, stop in segments(block):
         if code in _FRAME_HEADERS:
             # marker, length, depth, height, width, number of channels; then (id, sampling, table) of each
             return len(set(block[start + 11 : stop : 3])) > 1
     raise ValueError("JPEG stream without a frame header")
-
-
-def _segments(stream: bytes) -> Iterator[tuple[int, int, int]]:
-    """Yield (code, start, stop) of the segments of a JPEG header; the last is all from the start of the scan."""
-    if not stream.startswith(_START_OF_IMAGE):
-        raise ValueError("JPEG stream without its start")
-    position = 2
-    while position < len(stream) and stream[position : position + 2] != _END_OF_IMAGE:
-        if position + 4 > len(stream) or stream[position] != 0xFF:
-            raise ValueError("JPEG stream with a damaged header")
-        code, length = struct.unpack_from(">xBH", stream, position)
-        if code == _START_OF_SCAN:
-            yield code, position, len(stream)
-            return
-        if code != 0xFF:  # any number of these may stand before a marker
-            yield code, position, position + 2 + length
-            position += 2 + length
-        else:
-            position += 1
