@@ -109,6 +109,8 @@ class Slide:
         Frame of its coordinates in um; the centre of the first level-0 pixel is the origin.
     magnification : float or None
         Objective power as the file states it; for display only.
+    icc_profile : bytes or None
+        What the colours of its pixels mean, where that is known.
     """
 
     pixels: PixelSource
@@ -117,6 +119,7 @@ class Slide:
     source: Source | None = None
     frame: Frame = SLIDE
     magnification: float | None = None
+    icc_profile: bytes | None = None
 
     def __post_init__(self) -> None:
         mpp = (float(self.mpp[0]), float(self.mpp[1]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 from PIL import Image, ImageCms
@@ -68,6 +69,12 @@ class ColorManagedPixels:
     def close(self) -> None:
         """Release the file."""
         self._pixels.close()
+
+
+@cache
+def srgb_profile() -> bytes:
+    """ICC profile of sRGB."""
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
 def on_white(rgba: RGBArray, *, is_premultiplied: bool = False) -> RGBArray:

@@ -109,18 +109,18 @@ def open_slide(
 
 def _slide(opened: _Opened, file: Path, *, mpp: float | Pair | None, decoder: str | None, icc: bool) -> Slide:
     where = f"slide '{file.name}', {file}"
-    pixels, ids = opened.pixels, dict(opened.ids)
+    pixels, ids, profile = opened.pixels, dict(opened.ids), opened.icc_profile
     scale = _resolve_mpp(mpp, opened.mpp, where=where)
     if decoder is not None:
         pixels, ids["decoder"] = _device_decoded(pixels, decoder, icc=icc, where=where), decoder
     if icc:
-        from idx.io.color import ColorManagedPixels
+        from idx.io.color import ColorManagedPixels, srgb_profile
 
-        pixels, ids["icc"] = ColorManagedPixels(pixels, opened.icc_profile, where=where), "true"
+        pixels, ids["icc"], profile = ColorManagedPixels(pixels, profile, where=where), "true", srgb_profile()
     if mpp is not None:
         ids["mpp"] = str(scale[0]) if scale[0] == scale[1] else f"{scale[0]}, {scale[1]}"
     source = Source(str(file), opened.kind, opened.files, {"backend": opened.pixels.name, **ids})
-    return Slide(pixels, scale, file.name, source, magnification=opened.magnification)
+    return Slide(pixels, scale, file.name, source, magnification=opened.magnification, icc_profile=profile)
 
 
 def _device_decoded(pixels: PixelSource, decoder: str, *, icc: bool, where: str) -> PixelSource:

@@ -1,5 +1,6 @@
 """Contract of every pixel source, and what opening a slide finds out."""
 
+import io
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 
@@ -9,7 +10,7 @@ import pydicom
 import pytest
 import slide_files as make
 import tifffile
-from PIL import Image
+from PIL import Image, ImageCms
 
 from idx.errors import GeometryError, PixelAccessError
 from idx.io.slides import open_slide
@@ -310,6 +311,8 @@ def test_icc_profile_of_a_tiff_is_found(tmp_path):
     make.write_tiff(tmp_path / "a.tif", iccprofile=make.srgb_profile())
     slide = open_slide(tmp_path / "a.tif", icc=True)
     assert slide.source.ids["icc"] == "true"
+    assert "sRGB" in ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(io.BytesIO(slide.icc_profile)))
+    assert open_slide(tmp_path / "a.tif").icc_profile == make.srgb_profile()
     assert slide.pixels.name == "tifffile"
 
 
