@@ -1,7 +1,8 @@
 from .embedding import embed
 from .encoders import load_encoder
+from .grid import TileGrid
 from .objects import StitchedObjects
-from .planning import TileGrid, plan
+from .planning import plan
 from .reading import read_tiles
 from .results import TileBatch, TileFailure, TileResult
 from .running import run, stream

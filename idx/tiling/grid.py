@@ -13,7 +13,6 @@ import numpy as np
 from idx._typing import Array, FloatArray, IntArray, Pair
 from idx.errors import GeometryError
 from idx.slide import Contours, Slide
-from idx.tiling.drawing import plan_html
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -329,8 +328,8 @@ class TileGrid:
         mean_mpp, asked, (rows, columns) = float(np.mean(self.mpp)), self.requested, self.shape
         facts: list[tuple[str, object]] = [
             ("tiles", f"{len(self):,} of {rows * columns:,} ({rows:,} rows x {columns:,} columns)"),
-            ("size", f"{self.size_px} px, {self.size_px * mean_mpp:.5g} um{_unless_same(asked.size_um, self.size_px * mean_mpp, 'um')}"),
-            ("overlap", f"{self.overlap_px} px, {self.overlap_px * mean_mpp:.5g} um{_unless_same(asked.overlap_um, self.overlap_px * mean_mpp, 'um')}"),
+            ("size", f"{self.size_px} px, {self._in_um(self.size_px)}{_unless_same(asked.size_um, self.size_px * mean_mpp, 'um')}"),
+            ("overlap", f"{self.overlap_px} px, {self._in_um(self.overlap_px)}{_unless_same(asked.overlap_um, self.overlap_px * mean_mpp, 'um')}"),
             ("mpp (x, y)", f"{self.mpp[0]:.4g}, {self.mpp[1]:.4g} um/px{_unless_same(asked.mpp, mean_mpp, 'um/px')}"),
             ("pixels", f"{how} level {self.level} (1:{self.slide.levels[self.level].downsample:.4g})"),
         ]
@@ -340,6 +339,10 @@ class TileGrid:
         if len(self) and self.tissue_fraction.min() < 1.0:
             facts.append(("share within", f"{self.tissue_fraction.mean():.0%} on average, {self.tissue_fraction.min():.2g} at least"))
         return facts
+
+    def _in_um(self, n_px: int) -> str:
+        x, y = (f"{n_px * m:.5g}" for m in self.mpp)
+        return f"{x} um" if x == y else f"{x} x {y} um"
 
     @property
     def is_whole_slide(self) -> bool:
@@ -353,6 +356,8 @@ class TileGrid:
         return f"TileGrid({len(self)} tiles of {self.size_px} px at {self.mpp[0]:.4g} um/px, {where})"
 
     def _repr_html_(self) -> str:
+        from idx.tiling.drawing import plan_html  # only who looks at a plan loads what draws it
+
         return plan_html(self)
 
 

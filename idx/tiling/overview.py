@@ -1,4 +1,4 @@
-"""A whole slide as one coarse picture."""
+"""A whole slide, or a region of it, as one coarse picture."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import numpy as np
 
 from idx._typing import Array, FloatArray, Pair, RGBArray
 from idx.slide import Slide
-from idx.tiling.planning import TileGrid, plan
-from idx.tiling.running import run
+from idx.tiling.grid import TileGrid
+from idx.tiling.planning import plan
+from idx.tiling.running import stream
 
 _READ_PX = 1024
 """About so many stored pixels a side are read at a time, so that a slide without coarse levels does not fill the memory."""
@@ -17,7 +18,7 @@ _READ_PX = 1024
 
 @dataclass(frozen=True, eq=False)
 class Overview:
-    """A whole slide at a coarse resolution.
+    """A slide or a region of it at one resolution.
 
     Parameters
     ----------
@@ -36,31 +37,38 @@ class Overview:
 
     def to_um(self, position_px: Array) -> FloatArray:
         """Map pixel positions (n, 2) (x, y) of the picture to um in the slide's frame; an integer is a pixel centre."""
-        scale = np.asarray(self.grid.scale)
-        return self.grid.slide.to_um(np.asarray(position_px, dtype=np.float64) * scale + (scale - 1.0) / 2.0, level=self.grid.level)
+        return self.grid.lattice_to_um(position_px)
 
     def to_px(self, points_um: Array) -> FloatArray:
         """Map points (n, 2) in um to fractional pixel positions (x, y) of the picture."""
-        scale = np.asarray(self.grid.scale)
-        return (self.grid.slide.to_px(points_um, level=self.grid.level) - (scale - 1.0) / 2.0) / scale
+        return self.grid.um_to_lattice(points_um)
 
 
-def read_overview(slide: Slide, *, mpp: float, progress: bool | None = None) -> Overview:
-    """Read a whole slide at ``mpp`` um per pixel (the slide's own where that is coarser), area-averaged.
+def read_overview(slide: Slide, *, mpp: float, bounds_um: tuple[float, float, float, float] | None = None, progress: bool | None = None) -> Overview:
+    """Read a slide at ``mpp`` um per pixel (the slide's own where that is coarser), area-averaged.
+
+    Parameters
+    ----------
+    slide : Slide
+    mpp : float
+    bounds_um : tuple of float or None
+        Left, top, right and bottom of a region, as for :func:`idx.tiling.plan`; None reads the whole slide.
+    progress : bool or None
+        Whether to show a bar; None means the setting.
 
     Raises
     ------
     PixelAccessError
         If a tile cannot be decoded.
+    UnitError, GeometryError
+        If ``mpp`` is not positive or the region misses the slide.
     """
     wanted = max(mpp, max(slide.mpp))
-    stored = slide.levels[slide.level_for(wanted)]
-    scale = max(1.0, wanted / (stored.downsample * max(slide.mpp)))
-    size_px = max(16, int(_READ_PX / scale))
-    grid = plan(slide, size_px=size_px, mpp=wanted)
-    width, height = (int(np.ceil(length / grid.scale[axis] - 1e-3)) for axis, length in enumerate((stored.width_px, stored.height_px)))
-    pixels = np.empty(((int(grid.row.max()) + 1) * size_px, (int(grid.column.max()) + 1) * size_px, 3), dtype=np.uint8)
-    tiles = run(lambda batch: list(batch.numpy()), slide, grid, device="cpu", batch_size=8, progress=progress).values
-    for tile, row, column in zip(tiles, grid.row, grid.column, strict=True):
-        pixels[row * size_px : (row + 1) * size_px, column * size_px : (column + 1) * size_px] = tile
-    return Overview(pixels[:height, :width], grid)
+    scale = max(1.0, wanted / (slide.levels[slide.level_for(wanted)].downsample * max(slide.mpp)))
+    grid = plan(slide, size_px=max(16, int(_READ_PX / scale)), mpp=wanted, bounds_um=bounds_um)
+    width, height = grid.extent_px
+    pixels = np.empty((height, width, 3), dtype=np.uint8)
+    for batch in stream(lambda tiles: tiles, slide, grid, device="cpu", batch_size=8, progress=progress):
+        for tile, (x, y) in zip(batch.values, grid.origin_px[batch.tiles].tolist(), strict=True):
+            pixels[y : y + grid.size_px, x : x + grid.size_px] = tile[: height - y, : width - x]
+    return Overview(pixels, grid)

@@ -46,7 +46,8 @@ def plan(
     size_px : int or None
         Side of a tile in delivered pixels, halo included; 256 where ``size_um`` is not given either.
     size_um : float or None
-        The same in um, rounded to whole pixels.
+        The same in um, rounded to whole pixels (of the mean of both axes, where a chosen level's are not square). ``grid.facts()`` says what was
+        asked for where it is not what is delivered.
     mpp : float
         um per delivered pixel. A stored level within 2 % of it is used as it is; otherwise the next finer level is area-averaged. Each axis for
         itself, where a slide's pixels are not square.
