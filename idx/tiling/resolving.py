@@ -16,10 +16,9 @@ from idx.tiling.windows import MISSING, UNPLANNED, Arrivals
 
 SAME_IOU = 0.5
 """Two tiles show one object where their views of it agree at least so far in what both see (intersection over union)."""
-RIVAL_SHARE = 0.5
-"""Of two objects that share this much of the smaller one, only one can be right."""
-_NOT, _MAYBE, _SURELY = range(3)
-"""Whether a candidate is kept; maybe: unless it shares too much with one that is."""
+RIVAL_SHARE = 0.3
+"""Of two objects that share this much of the smaller one only one counts: views of a nucleus of 5 px that are 2 px apart share a third of it, neighbours
+that touch and are drawn 1 px wider a fifth."""
 
 LINK = np.dtype([("one", np.int64), ("other", np.int64), ("shared", np.int64), ("is_same", np.bool_)])
 """Two instances of different tiles that are the same or rivals, and the pixels that they share."""
@@ -99,13 +98,13 @@ def resolve(arrivals: Arrivals, instances: Array, links: Array, spans: IntArray)
     Notes
     -----
     An instance that its tile sees whole is a candidate. It belongs to the tile whose core holds its centroid, and is surely kept if that is its own,
-    or if that tile has not arrived, so that its neighbours stand in for it. If that tile sees the object too, but as another's, it may be kept. If
-    that tile sees nothing of the kind, or is not in the plan, it is not.
+    or if that tile has not arrived, so that its neighbours stand in for it. If that tile sees the object too, but as another's, it is kept unless
+    what that tile sees counts already. If that tile sees nothing of the kind, or is not in the plan, it is not kept.
 
-    An instance that ends at the border of what its tile sees is a part. If most of it lies in an object that another tile sees whole, it is
+    An instance that ends at the border of what its tile sees is a part. If much of it lies in an object that another tile sees whole, it is
     explained. Other parts that are the same where their tiles overlap make one candidate: it belongs to the tile whose core holds most of it.
 
-    Candidates that are linked exclude each other: what is surely kept comes first, then what is larger.
+    Candidates that are linked exclude each other: what is surely kept comes first, and of these what is larger.
     """
     candidate = _candidates(instances, links)
     n = int(candidate.max(initial=-1)) + 1
@@ -120,9 +119,7 @@ def resolve(arrivals: Arrivals, instances: Array, links: Array, spans: IntArray)
     speaker = np.zeros(n, np.int64)
     last_is_best = members[np.lexsort((-members, instances["area"][members], instances["tile"][members] == home[candidate[members]]))]
     speaker[candidate[last_is_best]] = last_is_best
-    fate = _fates(home, candidate, instances["tile"], links)
-    rank = np.argsort(np.lexsort((speaker, -area, -fate)))
-    kept = _winners(fate > _NOT, candidate[links["one"]], candidate[links["other"]], rank)
+    kept = _kept(home, candidate, instances["tile"], links, np.argsort(np.lexsort((speaker, -area))))
 
     votes = np.zeros((n, instances["votes"].shape[1]), np.int64)
     np.add.at(votes, candidate[members], instances["votes"][members])
@@ -140,7 +137,7 @@ def _candidates(instances: Array, links: Array) -> IntArray:
     whole, one, other = ~instances["is_cut"], links["one"], links["other"]
     is_part = ~whole
     for part, by in ((one, other), (other, one)):
-        is_explained = ~whole[part] & whole[by] & (links["shared"] > RIVAL_SHARE * instances["area"][part])
+        is_explained = ~whole[part] & whole[by] & (links["shared"] >= RIVAL_SHARE * instances["area"][part])
         is_part[part[is_explained]] = False
     joined = links["is_same"] & is_part[one] & is_part[other]
     component = components(len(instances), one[joined], other[joined])
@@ -174,32 +171,39 @@ def _home_of_joined(arrivals: Arrivals, spans: IntArray, n: int) -> IntArray:
     return home
 
 
-def _fates(home: IntArray, candidate: IntArray, tile: IntArray, links: Array) -> IntArray:
-    """Whether candidates (n,) are kept, before they are compared with each other."""
-    members = np.flatnonzero(candidate >= 0)
-    fate = np.where(home == MISSING, _SURELY, _NOT)
-    # What the home tile sees of the same thing, be it explained, cut or another's.
-    for mine, theirs in ((links["one"], links["other"]), (links["other"], links["one"])):
-        agrees = (candidate[mine] >= 0) & (home[candidate[mine]] == tile[theirs])
-        fate[candidate[mine[agrees]]] = _MAYBE
-    fate[candidate[members[home[candidate[members]] == tile[members]]]] = _SURELY
-    return fate
+def _kept(home: IntArray, candidate: IntArray, tile: IntArray, links: Array, rank: IntArray) -> BoolArray:
+    """Whether candidates (n,) are kept; of two that exclude each other the one of lower rank is. ``candidate`` and ``tile`` are those of instances."""
+    mine, theirs = np.r_[links["one"], links["other"]], np.r_[links["other"], links["one"]]
+    of_candidate = candidate[mine] >= 0
+    mine, theirs = candidate[mine[of_candidate]], theirs[of_candidate]
+    is_sure = home == MISSING
+    is_at_home = (candidate >= 0) & (home[candidate] == tile)
+    is_sure[candidate[is_at_home]] = True
+    kept = _independent(is_sure, mine, candidate[theirs], rank)
+
+    # Instances that are kept, or count as one that is.
+    counts = np.isin(candidate, np.flatnonzero(kept))
+    counts[theirs[kept[mine]]] = True
+    is_open = np.zeros_like(kept)
+    is_open[mine[(home[mine] == tile[theirs]) & ~counts[theirs]]] = True
+    is_open[candidate[counts & (candidate >= 0)]] = False
+    return kept | _independent(is_open & ~is_sure, mine, candidate[theirs], rank)
 
 
-def _winners(is_valid: BoolArray, one: IntArray, other: IntArray, rank: IntArray) -> BoolArray:
-    """Candidates (n,) that are kept: each that is valid and not linked with a better one (of lower rank) that is kept."""
-    counts = (one >= 0) & (other >= 0) & (one != other)
-    one, other = one[counts], other[counts]
-    better, worse = np.where(rank[one] < rank[other], one, other), np.where(rank[one] < rank[other], other, one)
-    undecided, kept = is_valid.copy(), np.zeros_like(is_valid)
+def _independent(is_valid: BoolArray, one: IntArray, other: IntArray, rank: IntArray) -> BoolArray:
+    """Valid ones of n nodes that are not linked with a better one (of lower rank) that is taken."""
+    matters = (other >= 0) & (one != other)
+    matters[matters] = is_valid[one[matters]] & is_valid[other[matters]] & (rank[one[matters]] < rank[other[matters]])
+    better, worse = one[matters], other[matters]
+    undecided, taken = is_valid.copy(), np.zeros_like(is_valid)
     while undecided.any():
         waits = np.zeros_like(undecided)
         waits[worse[undecided[better] & undecided[worse]]] = True
         won = undecided & ~waits
-        kept |= won
+        taken |= won
         undecided &= ~won
         undecided[worse[won[better]]] = False
-    return kept
+    return taken
 
 
 def _at_rim(arrivals: Arrivals, spans: IntArray, tile: IntArray) -> IntArray:
