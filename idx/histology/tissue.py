@@ -10,7 +10,8 @@ from idx._typing import BoolArray, FloatArray, RGBArray
 from idx.errors import UnitError
 from idx.kernels.stain import optical_density, otsu_threshold
 from idx.slide import Contours, Slide
-from idx.tiling.overview import Overview, read_overview
+from idx.tiling.overview import read_overview
+from idx.tiling.regions import Region
 
 if TYPE_CHECKING:
     from shapely import Polygon
@@ -127,7 +128,7 @@ def _cleaned(mask: BoolArray, *, close_px: float, min_px: float, min_hole_px: fl
     return np.asarray(kept | fill[holes])
 
 
-def _iso_contours(field: FloatArray, level: float, overview: Overview, *, min_area_um2: float, min_hole_um2: float) -> Contours:
+def _iso_contours(field: FloatArray, level: float, overview: Region, *, min_area_um2: float, min_hole_um2: float) -> Contours:
     """Polygons of the region above a level, holes assigned to the outline around them, cut at the slide's border."""
     import shapely
     from skimage.measure import find_contours

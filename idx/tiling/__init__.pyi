@@ -4,12 +4,14 @@ from .grid import TileGrid
 from .objects import StitchedObjects
 from .planning import plan
 from .reading import read_tiles
+from .regions import Region, read_region
 from .results import TileBatch, TileFailure, TileResult
 from .running import run, stream
 from .stitching import in_core, iter_stitched, stitch, stitch_labels
 from .tiatoolbox_models import tiatoolbox_model
 
 __all__ = [
+    "Region",
     "StitchedObjects",
     "TileBatch",
     "TileFailure",
@@ -20,6 +22,7 @@ __all__ = [
     "iter_stitched",
     "load_encoder",
     "plan",
+    "read_region",
     "read_tiles",
     "run",
     "stitch",

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from idx._repr import card
-from idx._typing import Array, BoolArray, FloatArray, IntArray, RGBArray
+from idx._typing import Array, BoolArray, FloatArray, IntArray, Pair, RGBArray
 from idx.errors import PixelAccessError
 
 if TYPE_CHECKING:
@@ -169,6 +169,17 @@ def tile_picture(grid: TileGrid, tile: int) -> RGBArray:
     draw = ImageDraw.Draw(image, "RGBA")
     _draw_scale_bar(draw, (side, side), side / float(size_um[0]), fine=side / _SHOWN_PX[1])
     return np.asarray(image)
+
+
+def picture_with_scale_bar(pixels: RGBArray, mpp: Pair) -> tuple[RGBArray, int]:
+    """Pixels (y, x, 3) of ``mpp`` um (x, y) with a scale bar, no larger than a page shows, and the height in which they are to be shown there."""
+    size_um = pixels.shape[1] * mpp[0], pixels.shape[0] * mpp[1]
+    per_um = _FINE * min(_SHOWN_PX[0] / size_um[0], _SHOWN_PX[1] / size_um[1])
+    size = max(1, round(size_um[0] * per_um)), max(1, round(size_um[1] * per_um))
+    is_finer = pixels.shape[1] >= size[0]
+    image = Image.fromarray(pixels).resize(size, Image.Resampling.BOX if is_finer else Image.Resampling.NEAREST)
+    _draw_scale_bar(ImageDraw.Draw(image, "RGBA"), size, per_um, fine=_FINE)
+    return np.asarray(image), max(1, round(size[1] / _FINE))
 
 
 def _draw_scale_bar(draw: Draw, size: tuple[int, int], per_um: float, *, fine: float) -> None:
