@@ -48,7 +48,7 @@ class ModuleEncoder:
     mean, std : (red, green, blue)
         Taken off, and divided by, after pixels were scaled to 0..1.
     input_px : int
-        Side of what the module gets: tiles of another size are resampled (antialiased, rounded to whole grey levels).
+        Side of what the module gets: tiles of another size are resampled, antialiased as Pillow does.
     interpolation : {"bilinear", "bicubic"}
     precision : {"float32", "float16", "bfloat16"}
         What convolutions and products are computed in (autocast); other than float32 on CUDA devices only.
@@ -134,12 +134,10 @@ class ModuleEncoder:
     def _prepared(self, batch: torch.Tensor) -> torch.Tensor:
         """Normalised pixels (n, 3, y, x) in the module's own dtype, in the order of operations of torchvision's transforms."""
         import torch
-        from torch.nn.functional import interpolate
 
         pixels = batch.permute(0, 3, 1, 2).float()
         if self.input_px != self.size_px:
-            # Images are resampled before they become numbers between 0 and 1, so the module was trained on whole grey levels.
-            pixels = interpolate(pixels, size=(self.input_px, self.input_px), mode=self.interpolation, antialias=True).round_().clamp_(0, 255)
+            pixels = _resampled(pixels, self.input_px, self.interpolation)
         mean, std = (torch.tensor(values, dtype=torch.float32, device=batch.device).view(1, 3, 1, 1) for values in (self.mean, self.std))
         dtypes = (p.dtype for p in self.module.parameters() if p.is_floating_point())
         return pixels.div_(255.0).sub_(mean).div_(std).to(next(dtypes, torch.float32))
@@ -335,6 +333,15 @@ def ready(encoder: TileEncoder, device: torch.device) -> Iterator[None]:
             module.to(home)
         for part in training:
             part.training = True
+
+
+def _resampled(pixels: torch.Tensor, side_px: int, mode: Interpolation) -> torch.Tensor:
+    """Pixels (n, 3, y, x) as Pillow resamples images, which modules are trained on: rows, then columns, whole grey levels after each."""
+    from torch.nn.functional import interpolate
+
+    for size in ((pixels.shape[2], side_px), (side_px, side_px)):
+        pixels = interpolate(pixels, size=size, mode=mode, antialias=True).add_(0.5).floor_().clamp_(0, 255)
+    return pixels
 
 
 def weights_sha256(module: torch.nn.Module) -> str:

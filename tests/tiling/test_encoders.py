@@ -55,13 +55,17 @@ def test_tiles_are_left_as_they_were():
 
 @pytest.mark.parametrize(("interpolation", "pillow"), [("bilinear", Image.Resampling.BILINEAR), ("bicubic", Image.Resampling.BICUBIC)])
 def test_resampled_tiles_are_those_of_pillow(interpolation, pillow):
-    """What modules were trained on; Pillow weighs with fixed-point numbers, so grey levels may differ by one."""
+    """What modules are trained on; Pillow weighs with fixed-point numbers, so a few grey levels may differ by one."""
     smooth = np.add.outer(np.arange(32), 2 * np.arange(32))[..., None] * [1, 2, 0.5]
     tile = np.clip(smooth + np.random.default_rng(2).normal(0, 20, (32, 32, 3)), 0, 255).astype(np.uint8)
+    # Cubic weights overshoot at an edge between black and white.
+    tile[:16, 8:], tile[16:, :24] = 0, 255
     encoder = load_encoder(nn.Flatten(), **PLAIN | {"size_px": 32}, input_px=14, interpolation=interpolation)
     seen = encoder(torch.from_numpy(tile[None])).numpy().reshape(3, 14, 14).transpose(1, 2, 0) * 255
     np.testing.assert_allclose(seen, seen.round(), atol=1e-4)
-    assert np.abs(seen - np.asarray(Image.fromarray(tile).resize((14, 14), pillow))).max() < 1.01
+    error = np.abs(seen - np.asarray(Image.fromarray(tile).resize((14, 14), pillow)))
+    assert error.max() < 1.01
+    assert error.mean() < 0.01
 
 
 class Moody(nn.Module):
@@ -205,6 +209,8 @@ def test_the_hash_is_of_the_weights_and_nothing_else():
         state[name].view(-1)[-1] += 1
         other.load_state_dict(state)
         assert weights_sha256(other) != before, name
+    zeros = [nn.ParameterDict({name: torch.zeros(shape)}) for name, shape in (("a", (2, 3)), ("a", (3, 2)), ("b", (2, 3)))]
+    assert len({weights_sha256(module) for module in zeros}) == 3
 
 
 def test_provenance_says_what_makes_the_vectors():
