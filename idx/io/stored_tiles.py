@@ -2,137 +2,23 @@
 
 from __future__ import annotations
 
-import threading
 import weakref
-from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING, Any, TypeAlias
-
-import numpy as np
 
 from idx._typing import RGBArray
 from idx.errors import PixelAccessError
 from idx.io.slides_tiles import WHITE, ReadOnlyFile, TileLayout, checked_batch, levels_of
+from idx.io.tile_cache import SHARED, Kept, Key, TileCache
 from idx.slide import TileRect
 
 if TYPE_CHECKING:
     import torch
 
-CACHE_BYTES = 256 << 20
-"""Decoded tiles that all open slides together may keep: two rows of stored tiles of a slide 170,000 px wide."""
-_Key = tuple[int, int, int]
-"""Number of the source, level, number of the stored tile."""
-
-
-@dataclass(eq=False)
-class _Kept:
-    """A decoded tile that several requests may need; ``pixels`` is None where nothing is stored."""
-
-    pixels: RGBArray | None = None
-    error: BaseException | None = None
-    is_ready: threading.Event = field(default_factory=threading.Event)
-    n_users: int = 1
-
-
-class TileCache:
-    """Decoded tiles, the longest unused dropped first; safe to use from several threads.
-
-    A tile that one thread is decoding is waited for by the others, not decoded again. The memory of dropped tiles is used again: fresh memory
-    costs a quarter of the time of a JPEG tile, for the system clears each page of it.
-
-    Parameters
-    ----------
-    capacity_bytes : int
-        Most bytes kept; tiles in use may exceed it while they are.
-    """
-
-    def __init__(self, capacity_bytes: int = CACHE_BYTES) -> None:
-        self.capacity_bytes = capacity_bytes
-        self._kept: OrderedDict[_Key, _Kept] = OrderedDict()
-        self._spare: dict[tuple[int, ...], list[RGBArray]] = {}
-        self._n_bytes = 0
-        self._gone: deque[int] = deque()
-        self._lock = threading.Lock()
-
-    @property
-    def n_bytes(self) -> int:
-        """Bytes of the decoded tiles that are kept."""
-        return self._n_bytes
-
-    def __contains__(self, key: _Key) -> bool:
-        return key in self._kept
-
-    def claim(self, key: _Key, *, may_wait: bool) -> tuple[_Kept | None, bool]:
-        """Return a tile and whether the caller must decode and publish it; no tile where another thread is at it and the caller may not wait."""
-        with self._lock:
-            self._sweep()
-            kept = self._kept.get(key)
-            if kept is None:
-                kept = self._kept[key] = _Kept()
-                return kept, True
-            if not may_wait and not kept.is_ready.is_set():
-                return None, False
-            self._kept.move_to_end(key)
-            kept.n_users += 1
-        kept.is_ready.wait()
-        return kept, False
-
-    def spare(self, shape: tuple[int, int, int]) -> RGBArray:
-        """Memory for the pixels of a tile."""
-        with self._lock:
-            pool = self._spare.get(shape)
-            if pool:
-                return pool.pop()
-        return np.empty(shape, dtype=np.uint8)
-
-    def publish(self, key: _Key, kept: _Kept) -> None:
-        """Hand a claimed tile to all who wait for it; one that failed is told to them and forgotten."""
-        with self._lock:
-            if kept.error is not None:
-                del self._kept[key]
-            elif kept.pixels is not None:
-                self._n_bytes += kept.pixels.nbytes
-        kept.is_ready.set()
-
-    def release(self, kept: _Kept) -> None:
-        """Say that a tile is no longer in use; beyond the capacity the longest unused are dropped."""
-        with self._lock:
-            kept.n_users -= 1
-            while self._n_bytes > self.capacity_bytes:
-                oldest = next((key for key, old in self._kept.items() if old.n_users == 0), None)
-                if oldest is None:
-                    return
-                pixels = self._kept.pop(oldest).pixels
-                if pixels is not None:
-                    self._n_bytes -= pixels.nbytes
-                    self._spare.setdefault(pixels.shape, []).append(pixels)
-
-    def leave(self, source: int) -> None:
-        """Say that a source is gone. Takes no lock: the collector may call it in the middle of any line of this class."""
-        self._gone.append(source)
-
-    def forget(self, source: int) -> None:
-        """Drop the tiles of a source and the spare memory."""
-        self.leave(source)
-        with self._lock:
-            self._sweep()
-
-    def _sweep(self) -> None:
-        if not self._gone:
-            return
-        gone = set()
-        while self._gone:
-            gone.add(self._gone.popleft())
-        self._spare.clear()
-        for key in [key for key, kept in self._kept.items() if key[0] in gone and kept.n_users == 0]:
-            pixels = self._kept.pop(key).pixels
-            self._n_bytes -= 0 if pixels is None else pixels.nbytes
-
-
+_LEAST_BYTES = 32 << 20
+"""Decoded tiles that a slide may keep however small it is."""
 _DECODE_ERRORS = (ValueError, RuntimeError, TypeError, NotImplementedError)  # tifffile's and struct's errors are ValueErrors
-_SHARED = TileCache()
 _NUMBERS = count()
 
 
@@ -161,7 +47,7 @@ class StoredTiles:
         self.levels = levels_of(self.layouts)
         self.files = tuple(files)
         self.decoders = tuple(decoders)
-        self._cache = _SHARED if cache is None else cache
+        self._cache = SHARED if cache is None else cache
         self._number = next(_NUMBERS)
         weakref.finalize(self, self._cache.leave, self._number)
 
@@ -215,36 +101,41 @@ class StoredTiles:
         for key in late:
             self._deliver(key, wanted[key], batch, tiles, may_wait=True)
 
-    def _deliver(self, key: tuple[int, int], requests: list[int], batch: RGBArray, tiles: Sequence[TileRect], *, may_wait: bool) -> bool:
+    def _deliver(self, key: Key, requests: list[int], batch: RGBArray, tiles: Sequence[TileRect], *, may_wait: bool) -> bool:
         """Put one stored tile into the requests that touch it; False where it is being decoded elsewhere and the caller may not wait."""
         level, stored = key
-        layout, cached = self.layouts[level], (self._number, level, stored)
-        if len(requests) == 1 and layout.is_stored(tiles[requests[0]], stored) and cached not in self._cache:
+        layout = self.layouts[level]
+        if len(requests) == 1 and layout.is_stored(tiles[requests[0]], stored) and not self._cache.holds(self._number, key):
             target = batch[requests[0]]
             pixels = self._decoded(level, stored, target)
             if pixels is not target:
                 paste(target, tiles[requests[0]], pixels, stored, layout)
             return True
-        kept, is_mine = self._cache.claim(cached, may_wait=may_wait)
+        kept, is_mine = self._cache.claim(self._number, key, may_wait=may_wait)
         if kept is None:
             return False
         try:
             if is_mine:
-                self._decode_kept(kept, cached, layout)
+                self._decode_kept(kept, key)
             if kept.error is not None:
                 raise kept.error
             for number in requests:
                 paste(batch[number], tiles[number], kept.pixels, stored, layout)
         finally:
-            self._cache.release(kept)
+            self._cache.release(self._number, kept, quota_bytes=_quota_bytes(layout, tiles[requests[0]].height_px))
         return True
 
-    def _decode_kept(self, kept: _Kept, cached: _Key, layout: TileLayout) -> None:
+    def _decode_kept(self, kept: Kept, key: Key) -> None:
+        layout = self.layouts[key[0]]
         try:
-            kept.pixels = self._decoded(cached[1], cached[2], self._cache.spare((layout.tile_height_px, layout.tile_width_px, 3)))
+            kept.memory = self._cache.memory.take((layout.tile_height_px, layout.tile_width_px, 3))
+            kept.pixels = self._decoded(*key, kept.memory)
         except BaseException as error:  # whoever waits for this tile must hear of it, whatever it was
             kept.error = error
-        self._cache.publish(cached, kept)
+        if kept.memory is not None and kept.pixels is not kept.memory:
+            self._cache.memory.give_back(kept.memory)
+            kept.memory = None
+        self._cache.publish(self._number, key, kept)
 
     def decode(self, level: int, stored: int, block: bytes, out: RGBArray | None = None) -> RGBArray:
         """Pixels (y, x, 3) of a stored tile's bytes, in ``out`` where they have its size.
@@ -270,6 +161,12 @@ class StoredTiles:
         """Pixels of a stored tile, in ``out`` where they have its size; None where nothing is stored."""
         block = self.fetch(level, stored)
         return None if block is None else self.decode(level, stored, block, out)
+
+
+def _quota_bytes(layout: TileLayout, height_px: int) -> int:
+    """What a slide may keep for requests that go through it row by row: the stored tiles that a row of them touches, and a row more."""
+    n_rows = -(-height_px // layout.tile_height_px) + 2
+    return max(_LEAST_BYTES, n_rows * layout.n_columns * layout.tile_width_px * layout.tile_height_px * 3)
 
 
 def paste(target: Pixels, tile: TileRect, pixels: Pixels | None, stored: int, layout: TileLayout) -> None:

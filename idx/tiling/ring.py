@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import sys
+import threading
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -27,6 +29,8 @@ _TILES_PER_READ = 8
 """Most tiles that a thread decodes from one look at the queue to the next: few enough that the threads of a batch end together."""
 BATCHES_AHEAD = 2
 """Batches decoded or waiting beyond the one that is computed."""
+KEPT_BYTES = 64 << 20
+"""Memory of batches that is kept from one run to the next."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,30 +81,47 @@ class _Read:
 
 
 class _Memory:
-    """Arrays for batches, used again once nobody looks at them any more: a function may keep the tensor it was given, and must find it unchanged."""
+    """Memory for batches that is used again and again, by one run after the other; safe to use from several threads.
 
-    def __init__(self, n_kept: int, *, is_pinned: bool) -> None:
-        self._n_kept = n_kept
+    The system clears fresh memory page by page when it is first written, which takes half as long as decoding a JPEG tile into it. A function may
+    keep the tensor it was given, and must find it unchanged: memory is used again only once nobody looks at it any more.
+    """
+
+    def __init__(self, *, is_pinned: bool) -> None:
         self._is_pinned = is_pinned
-        self._arrays: list[RGBArray] = []
+        self._pieces: list[RGBArray] = []
+        self._lock = threading.Lock()
 
     def take(self, shape: tuple[int, int, int, int]) -> RGBArray:
-        for k in range(len(self._arrays)):
-            # One reference is the list's, one the call's: any view, array or tensor, would hold another.
-            if self._arrays[k].shape == shape and sys.getrefcount(self._arrays[k]) == 2:
-                return self._arrays[k]
-        if len(self._arrays) >= self._n_kept:
-            del self._arrays[0]
-        self._arrays.append(self._new(shape))
-        return self._arrays[-1]
+        n_bytes = math.prod(shape)
+        with self._lock:
+            found = next((k for k in self._unused() if n_bytes <= len(self._pieces[k]) <= 2 * n_bytes), None)
+            # The piece used last comes last.
+            self._pieces.append(self._new(n_bytes) if found is None else self._pieces.pop(found))
+            return self._pieces[-1][:n_bytes].reshape(shape)
 
-    def _new(self, shape: tuple[int, int, int, int]) -> RGBArray:
+    def trim(self, n_bytes: int) -> None:
+        """Let go of the longest unused pieces beyond so many bytes."""
+        with self._lock:
+            for k in self._unused():
+                if sum(map(len, self._pieces)) <= n_bytes:
+                    break
+                self._pieces[k] = self._pieces[k][:0].copy()
+            self._pieces = [piece for piece in self._pieces if len(piece)]
+
+    def _unused(self) -> list[int]:
+        # One reference is the list's, one the call's: a view of it, array or tensor, would hold another.
+        return [k for k in range(len(self._pieces)) if sys.getrefcount(self._pieces[k]) == 2]
+
+    def _new(self, n_bytes: int) -> RGBArray:
         if not self._is_pinned:
-            return np.empty(shape, dtype=np.uint8)
+            return np.empty(n_bytes, dtype=np.uint8)
         import torch
 
-        # The view is what is handed out: its base keeps the pinned tensor.
-        return torch.empty(shape, dtype=torch.uint8, pin_memory=True).numpy()
+        return torch.empty(n_bytes, dtype=torch.uint8, pin_memory=True).numpy()
+
+
+_MEMORY, _PINNED = _Memory(is_pinned=False), _Memory(is_pinned=True)
 
 
 def decode_ahead(plan: Iterable[tuple[TileGrid, IntArray]], *, device: torch.device, workers: int) -> Generator[DecodedBatch]:
@@ -119,7 +140,7 @@ def decode_ahead(plan: Iterable[tuple[TileGrid, IntArray]], *, device: torch.dev
 
 
 def _read_ahead(plan: Iterator[tuple[TileGrid, IntArray]], *, device: torch.device, workers: int) -> Generator[_Read]:
-    memory = _Memory(BATCHES_AHEAD + 2, is_pinned=device.type == "cuda")
+    memory = _PINNED if device.type == "cuda" else _MEMORY
     waiting: deque[_Begun] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="idx-decode") as pool:
         try:
@@ -133,6 +154,7 @@ def _read_ahead(plan: Iterator[tuple[TileGrid, IntArray]], *, device: torch.devi
             # After an error the reads that have not begun are dropped; those under way end before the pool closes.
             for batch in waiting:
                 batch.cancel()
+            memory.trim(KEPT_BYTES)
 
 
 def _begun(grid: TileGrid, tiles: IntArray, pool: ThreadPoolExecutor, memory: _Memory, *, device: torch.device, workers: int) -> _Begun:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from idx.errors import PixelAccessError
 from idx.io.slides_tiles import ReadOnlyFile, TileLayout
-from idx.io.stored_tiles import StoredTiles, TileCache
+from idx.io.stored_tiles import StoredTiles
+from idx.io.tile_cache import TileCache, TileMemory
 from idx.slide import TileRect
 
 TILE = (16, 12)
@@ -155,3 +156,39 @@ def test_another_file_in_its_place_is_refused(tmp_path, how):
         path.unlink()
     with pytest.raises(PixelAccessError, match=r"must stay as it was while it is open.*Open it again"):
         counted.read((2, 2, 8, 8))
+
+
+def test_memory_that_a_decoder_owns_is_never_written_to(tmp_path):
+    """Uncompressed DICOM frames are read-only views of the file's bytes."""
+    counted = Counted(tmp_path / "a", noise(24, 32), capacity=0)
+    frozen = np.zeros(counted.shape, dtype=np.uint8)
+    frozen.flags.writeable = False
+    counted.stored.decoders = (lambda block, number, out: frozen,)
+    for _ in range(3):
+        counted.read((2, 2, 8, 8))
+    assert counted.cache.memory.take(counted.shape).flags.writeable
+
+
+def test_spare_memory_is_bounded_and_belongs_to_the_tiles_of_today():
+    memory = TileMemory(spare_bytes=8 << 20)
+    old = [memory.take((256, 256, 3)) for _ in range(40)]
+    for tile in old:
+        memory.give_back(tile)
+    assert memory._n_bytes <= 8 << 20
+    new = [memory.take((240, 240, 3)) for _ in range(40)]
+    for tile in new:
+        memory.give_back(tile)
+    assert memory._n_bytes <= 8 << 20
+    assert set(memory._spare) == {(240, 240, 3)}
+    assert memory.take((240, 240, 3)).shape == (240, 240, 3)
+
+
+def test_a_slide_keeps_what_its_rows_need_and_gives_way_to_others(tmp_path):
+    cache = TileCache(capacity_bytes=20_000)
+    slides = [Counted(tmp_path / name, noise(120, 160), capacity=0) for name in "ab"]
+    for slide in slides:
+        slide.stored._cache = cache
+        slide.read((3, 3, 150, 100))
+    assert cache.n_bytes <= 20_000
+    assert not cache.holds(slides[0].stored._number, (0, 0))
+    assert cache.holds(slides[1].stored._number, (0, 80))

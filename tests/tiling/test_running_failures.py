@@ -265,3 +265,20 @@ def test_wrong_options_are_refused_before_anything_is_read():
     slide = array_slide(PIXELS)
     with pytest.raises(IdxError, match="on_error must be"):
         stream(means, slide, grid_of(slide), on_error="ignore")
+
+
+def test_a_long_run_lives_on_a_few_pieces_of_memory():
+    from idx.tiling import ring
+
+    made = []
+    memory = ring._Memory(is_pinned=False)
+    new = memory._new
+    memory._new = lambda n_bytes: made.append(n_bytes) or new(n_bytes)
+    slide = array_slide(PIXELS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ring, "_MEMORY", memory)
+        for _ in range(2):
+            run(means, slide, plan(slide, size_px=10), batch_size=4, workers=2)
+    assert len(made) <= ring.BATCHES_AHEAD + 3
+    memory.trim(0)
+    assert memory._pieces == []
