@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,14 @@ from idx._typing import Pair, RGBArray
 from idx.errors import FormatError, PixelAccessError
 from idx.io.color import on_white
 from idx.io.slides_tiles import checked_batch, level_of
+from idx.io.tile_cache import CACHE_BYTES
 from idx.slide import Level, TileRect
+
+
+@cache
+def _shared_cache() -> openslide.OpenSlideCache:
+    """Decoded tiles of all slides. OpenSlide's own 32 MB hold less than one row of a large slide, so each tile between two rows was decoded twice."""
+    return openslide.OpenSlideCache(CACHE_BYTES)
 
 
 class OpenSlidePixels:
@@ -37,6 +45,7 @@ class OpenSlidePixels:
         self._is_closed = False
         try:
             self._slide = openslide.OpenSlide(path)
+            self._slide.set_cache(_shared_cache())
         except (openslide.OpenSlideError, OSError) as error:
             raise FormatError(
                 f"slide must be in a format that OpenSlide reads; got: {error} ({path}). Copy the file again, or convert it to tiled TIFF."
