@@ -24,6 +24,7 @@ _THREAD_SAFE = {"OpenSlideWSIReader"}
 """Readers that keep no state between reads; the others (shared file positions, caches) are read by one thread at a time."""
 _FILE_READERS = {"OpenSlideWSIReader", "TIFFWSIReader", "DICOMWSIReader", "JP2WSIReader", "VirtualWSIReader"}
 """Readers whose pixels are those of their file; others warp it or draw on it, so the file does not stand for them."""
+_ICC_TAG = 34675
 
 _locks: weakref.WeakKeyDictionary[Any, threading.Lock] = weakref.WeakKeyDictionary()
 _locks_guard = threading.Lock()
@@ -66,7 +67,10 @@ def as_slide(slide: Any) -> Slide:
     info = _info(slide, where=where)
     raw = info.raw if isinstance(info.raw, Mapping) else {}
     pixels = ReaderPixels(slide, _stored_levels(info, where=where), where=where)
-    return Slide(pixels, _mpp(slide, raw, where=where), name, _source(slide, path), magnification=_stated_power(info, raw))
+    source = _source(slide, path)
+    # Pixels that the reader changed are no longer in the file's colours.
+    profile = None if source is None else _icc_profile(slide, raw)
+    return Slide(pixels, _mpp(slide, raw, where=where), name, source, magnification=_stated_power(info, raw), icc_profile=profile)
 
 
 def _is_reader(candidate: Any) -> bool:
@@ -117,6 +121,14 @@ def _stated_power(info: Any, raw: Mapping[str, Any]) -> float | None:
     """Objective power where the file states it; what tiatoolbox derives from the mpp says nothing new."""
     is_stated = "openslide.objective-power" in raw or "AppMag" in raw.get("SVS Tags", {})
     return float(info.objective_power) if is_stated and info.objective_power else None
+
+
+def _icc_profile(reader: Any, raw: Mapping[str, Any]) -> bytes | None:
+    if hasattr(reader, "openslide_wsi"):
+        embedded = reader.openslide_wsi.color_profile
+        return None if embedded is None else bytes(embedded.tobytes())
+    tag = raw.get("TIFF Tags", {}).get(_ICC_TAG)
+    return None if tag is None else bytes(tag["value"])
 
 
 def _source(reader: Any, path: Path | None) -> Source | None:

@@ -216,6 +216,18 @@ def test_a_guessed_mpp_is_refused(tmp_path, kind, guess, opened):
     assert as_slide(opened(kind, tmp_path / "a.svs", mpp=(0.5, 0.5))).mpp == (0.5, 0.5)
 
 
+@pytest.mark.parametrize("kind", [OpenSlideWSIReader, TIFFWSIReader])
+def test_colour_profile_and_power(tmp_path, kind, opened):
+    profile = slide_files.srgb_profile()
+    tag = (34675, 7, len(profile), profile, True)
+    slide_files.write_tiff(tmp_path / "a.svs", levels=(1,), description=slide_files.APERIO.format(codec=""), compression="deflate", extratags=[tag])
+    reader, slide = opened(kind, tmp_path / "a.svs"), open_slide(tmp_path / "a.svs")
+    assert as_slide(reader).icc_profile == slide.icc_profile == profile
+    assert as_slide(reader).magnification == slide.magnification == 20.0
+    reader.post_proc = lambda pixels: 255 - pixels
+    assert as_slide(reader).icc_profile is None
+
+
 def test_sizes_in_other_units_are_refused(tmp_path, opened):
     slide_files.write_ome(tmp_path / "a.ome.tif", unit="nm", size=250.0)
     assert open_slide(tmp_path / "a.ome.tif").mpp == (0.25, 0.25)
