@@ -47,7 +47,9 @@ def tiatoolbox_model(model: Any, *, device: str | torch.device | None = None, po
     Notes
     -----
     The size and mpp of the tiles are the plan's: take them from the model's description (``patch_input_shape``, ``input_resolutions``). A
-    segmentation model returns the middle of each tile; with ``overlap_px`` = input - output size these middles are the cores of the plan.
+    segmentation model returns the middle of each tile; with ``overlap_px`` = input - output size these middles are the cores of the plan,
+    and with more overlap they reach beyond the cores, so that :func:`idx.tiling.stitch` sees each nucleus whole in one tile. HoVer-Net's
+    post-processing scales its maps by the range of each tile: the nuclei it splits depend a little on how a slide is cut.
 
     Examples
     --------
