@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -234,7 +236,8 @@ def load_encoder(
         - A module that maps normalised pixels (n, 3, y, x) to vectors (n, features).
         - Path of a TorchScript file. **Loading it runs code that the file brings**: load only files from people you trust. A file is loaded
           from the path that is given and from nowhere else; nothing is downloaded.
-        - ``"timm:NAME"``, a model of timm without its classifier; ``weights`` says where its weights are.
+        - ``"timm:NAME"``, a model of timm without its classifier, or ``"timm:local-dir:FOLDER"``, where the folder holds the ``config.json`` of a
+          timm model that was fetched from a hub; ``weights`` says where its weights are.
         - The name of an encoder that an installed distribution offers (``idx.algorithms.installed_algorithms("tile_encoder")``); it brings all
           settings with it.
     mpp : float
@@ -400,24 +403,42 @@ def _from_timm(source: str, weights: PathLike | None) -> tuple[torch.nn.Module, 
     timm = require("timm", extra="timm", purpose="encoders of timm")
     if weights is None:
         raise FormatError(f"weights must be given; got None (encoder '{source}'). Pass a local file, or weights='random' to test a pipeline.")
-    own: dict[str, Any] = {"name": source}
-    options: dict[str, Any] = {"pretrained": False}
-    if weights != "random":
-        file = Path(weights).expanduser().absolute()
-        if not file.is_file():
-            raise FormatError(f"weights must be a local file; got nothing at '{file}' (encoder '{source}'). Nothing is downloaded: fetch the file first.")
-        options = {"pretrained": True, "pretrained_cfg_overlay": {"file": str(file)}}
-        own["file_sha256"] = sha256_of(file)
+    file = None if weights == "random" else Path(weights).expanduser().absolute()
+    if file is not None and not file.is_file():
+        raise FormatError(f"weights must be a local file; got nothing at '{file}' (encoder '{source}'). Nothing is downloaded: fetch the file first.")
     try:
-        module = timm.create_model(source.removeprefix(TIMM), num_classes=0, **options)
-    except Exception as error:  # timm passes on whatever a file or a name leads to.
+        module = timm.create_model(source.removeprefix(TIMM), pretrained=False, num_classes=0)
+    except Exception as error:  # timm passes on whatever a name or a folder leads to.
         reason = str(error).splitlines()[0] if str(error) else ""
-        raise FormatError(
-            f"timm must know the model and be able to use its weights; got {type(error).__name__}: {reason} (encoder '{source}', weights '{weights}'). "
-            "See timm.list_models(), and pass weights of that model."
-        ) from error
+        raise FormatError(f"timm must know the model; got {type(error).__name__}: {reason} (encoder '{source}'). See timm.list_models().") from error
     config = timm.data.resolve_model_data_config(module)
     _, height, width = config["input_size"]
     if height != width:
         raise FormatError(f"a model must see square tiles; got an input of {width} x {height} px (encoder '{source}'). Pass a module that resamples.")
-    return module, own | {"size_px": width, "input_px": width, **{key: config[key] for key in ("mean", "std", "interpolation")}}
+    own = {"name": source, "size_px": width, "input_px": width, **{key: config[key] for key in ("mean", "std", "interpolation")}}
+    if file is not None:
+        _load_into_timm(timm, module, file, source)
+        own["file_sha256"] = sha256_of(file)
+    return module, own
+
+
+def _load_into_timm(timm: ModuleType, module: torch.nn.Module, file: Path, source: str) -> None:
+    """Load a file of weights whole. timm itself would leave out what does not fit, and the rest of the model at random."""
+    try:
+        state = timm.models.load_state_dict(str(file))
+        # By timm's convention this brings older checkpoints of an architecture into today's form.
+        convert = getattr(sys.modules[type(module).__module__], "checkpoint_filter_fn", None)
+        missing, extra = module.load_state_dict(convert(state, module) if convert else state, strict=False)
+    except Exception as error:  # A damaged file fails with whatever its garbage leads to.
+        reason = str(error).splitlines()[0] if str(error) else ""
+        raise FormatError(
+            f"weights must be of the model; got {type(error).__name__}: {reason} (encoder '{source}', weights '{file}'). Pass weights of that model."
+        ) from error
+    classifiers = getattr(module, "pretrained_cfg", {}).get("classifier") or ()
+    heads = tuple(f"{name}." for name in ([classifiers] if isinstance(classifiers, str) else classifiers))
+    if unlike := [*missing, *(key for key in extra if not key.startswith(heads))]:
+        raise FormatError(
+            f"weights must be those of the model, all of them; got {len(missing)} missing and {len(unlike) - len(missing)} that it has no place for, such as "
+            f"'{unlike[0]}' (encoder '{source}', weights '{file}'). Pass 'timm:local-dir:FOLDER' with the config.json they came with, or make the model "
+            "with timm.create_model and pass the module."
+        )
