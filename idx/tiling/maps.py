@@ -1,0 +1,233 @@
+"""Dense maps of a slide, put together from overlapping tiles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from idx._typing import Array, Pair, PathLike
+from idx.errors import FormatError, GeometryError
+from idx.io.pyramids_tiff import write_tiff_pyramid
+from idx.io.pyramids_zarr import Multiscale, new_multiscale, open_levels
+from idx.kernels.blending import plateau, pyramid_bands, ramp
+from idx.tiling.grid import TileGrid
+from idx.tiling.map_codes import Codes
+from idx.tiling.map_tiles import BAND_PX, MapTiles, Rows, blended
+from idx.tiling.results import TileBatch
+from idx.tiling.stitched_map import StitchedMap
+from idx.tiling.windows import in_plan_order
+
+_TIFF_SUFFIXES = (".tif", ".tiff")
+_COARSEST_PX = 512
+"""A pyramid ends with the first level that is no larger."""
+_BLENDS = {"ramp": ramp, "core": plateau}
+
+
+def stitch_map(
+    batches: Iterable[TileBatch],
+    grid: TileGrid,
+    *,
+    out: PathLike | None = None,
+    name: str = "map",
+    channel: int | None = None,
+    margin_px: int = 0,
+    blending: str = "ramp",
+    value_range: Pair | None = None,
+    colours: str | None = None,
+    compression: str | None = None,
+) -> StitchedMap:
+    """Put maps of overlapping tiles together to one map of the slide, in memory or as a pyramid on disk.
+
+    Parameters
+    ----------
+    batches : iterable of TileBatch
+        From :func:`idx.tiling.stream` or ``result.batches()``. Values are maps (m, y, x) or (m, y, x, c) of tiles, at the tiles' resolution or at a whole
+        fraction of it; or one value per tile, (m,) or (m, c), which makes a map of one pixel per core. NaN means no value. Tiles that failed may be
+        missing.
+    grid : TileGrid
+        The plan.
+    out : path or None
+        ``.tif``: tiled pyramidal TIFF of 8 bits, which OpenSlide, QuPath and napari open. ``.zarr``: OME-NGFF 0.5 with float values. None: memory.
+    name : str
+    channel : int or None
+        Take this one of several channels.
+    margin_px : int
+        Delivered pixels that the function cut off each side of a tile.
+    blending : str
+        Where tiles overlap: "ramp" fades linearly from one to the next, weights summing to one; "core" takes each pixel from the tile whose core holds it
+        (for numbers of classes, which have no mean).
+    value_range : tuple of float or None
+        Values shown as darkest and brightest. A TIFF clips to it, and without it takes 0 to 1 and refuses values beyond; elsewhere None is what there is.
+    colours : str or None
+        Name of a matplotlib colour map, in which a TIFF becomes RGB; None keeps it grey.
+    compression : str or None
+        Of a TIFF: "deflate" (None stands for it) or "jpeg".
+
+    Returns
+    -------
+    StitchedMap
+
+    Raises
+    ------
+    GeometryError
+        If the values are of another size than the plan's tiles, or do not come in its order.
+    FormatError
+        If ``out`` is of another kind, a map cannot be shown in 8 bits, or a folder is there already.
+
+    Notes
+    -----
+    Where one tile looked, or all agree, the map has their value to the last bit. Where no tile looked it is NaN; a TIFF has 0 there in grey and white in
+    colour. In grey, 1 to 255 are ``low + (code - 1) / 254 * (high - low)``, as its description says too; uint8 values (grey or RGB) are kept as
+    they are. A level's pixel is the mean of what is known of its 2 x 2 finer ones; level k of scale ``s = 2^k`` has its pixel i at ``s*i + (s-1)/2``
+    of the finest. A TIFF is filled up to whole pixels of its coarsest level, as readers tell the scale of levels from their sizes.
+
+    Rows are finished, averaged down and written as soon as no tile to come reaches them: memory holds about one row of tiles.
+
+    Examples
+    --------
+    >>> tumour = idx.tiling.stitch_map(idx.tiling.stream(probability, slide, grid), grid, out="tumour.tif", colours="viridis")  # doctest: +SKIP
+    """
+    tiles = in_plan_order(batches, grid)
+    first = next(tiles, None)
+    if first is None:
+        raise GeometryError(f"a map must have at least one tile; got none (slide '{grid.slide.name}'). See result.errors, or plan more tiles.")
+    if blending not in _BLENDS:
+        raise GeometryError(f"blending must be one of {', '.join(_BLENDS)}; got {blending!r} (slide '{grid.slide.name}'). Choose one of these.")
+    if value_range is not None and not value_range[0] < value_range[1]:
+        raise GeometryError(f"value_range must be (low, high); got {value_range} (map '{name}'). Pass for example (0.0, 1.0).")
+    layout = MapTiles.of(first, grid, channel=channel, margin_px=margin_px)
+    rows = blended(chain([first], tiles), grid, layout, _BLENDS[blending])
+    path = None if out is None else Path(out)
+    kind = None if path is None else path.suffix.lower()
+    if compression is not None and kind not in _TIFF_SUFFIXES:
+        raise FormatError(f"compression must be given for a .tif only; got {compression!r} for '{path}' (map '{name}'). Leave it out.")
+    plain = StitchedMap(None, grid, layout.factor, name, np.zeros((0, 0)), value_range or (0.0, 1.0), colours, (), path)
+    if kind is None:
+        made = _in_memory(rows, plain, layout)
+    elif kind in _TIFF_SUFFIXES:
+        codes = Codes(layout.n_channels, layout.is_exact, value_range, colours, name)
+        return _to_tiff(rows, replace(plain, value_range=codes.shown_range), codes, compression or "deflate")
+    elif kind == ".zarr":
+        made = _to_zarr(rows, plain, layout, value_range)
+    else:
+        raise FormatError(f"out must end in .tif or .zarr; got '{path}' (map '{name}'). A .tif shows 8 bits, a .zarr keeps values.")
+    return made if value_range else replace(made, value_range=(0.0, 255.0) if layout.is_exact else _range_of(made.preview))
+
+
+def _range_of(values: Array) -> Pair:
+    """Least and greatest known value; a unit apart where there is but one."""
+    known = values[~np.isnan(values)]
+    if len(known) == 0:
+        return 0.0, 1.0
+    low, high = float(known.min()), float(known.max())
+    return low, high if high > low else low + 1.0
+
+
+def _sizes(width: int, height: int) -> list[tuple[int, int]]:
+    """Sizes of the levels of a pyramid."""
+    sizes = [(width, height)]
+    while max(sizes[-1]) > _COARSEST_PX:
+        sizes.append((-(-sizes[-1][0] // 2), -(-sizes[-1][1] // 2)))
+    return sizes
+
+
+class _Pyramid:
+    """Bands of all levels of a map, of which the coarsest is kept as a preview while they pass."""
+
+    def __init__(self, rows: Iterable[Rows], n_levels: int) -> None:
+        self._rows, self._n_levels = rows, n_levels
+        self._coarsest: list[Array] = []
+
+    def __iter__(self) -> Iterator[tuple[int, Array, Array]]:
+        for level, values, weight in pyramid_bands(self._rows, n_levels=self._n_levels, band=BAND_PX):
+            if level == self._n_levels - 1:
+                self._coarsest.append(unknown_as_nan(values, weight))
+            yield level, values, weight
+
+    @property
+    def preview(self) -> Array:
+        """Coarsest level (y, x, c)."""
+        return np.concatenate(self._coarsest)
+
+
+def unknown_as_nan(values: Array, weight: Array) -> Array:
+    """Values (y, x, c) with NaN where nothing is known."""
+    return np.where(weight[..., None] > 0, values, np.array(np.nan, values.dtype))
+
+
+def _in_memory(rows: Iterable[Rows], plain: StitchedMap, layout: MapTiles) -> StitchedMap:
+    width, height = plain.size_px
+    whole = np.empty((height, width, layout.n_channels), layout.dtype)
+    pyramid = _Pyramid(rows, len(_sizes(width, height)))
+    done = 0
+    for level, values, weight in pyramid:
+        if level == 0:
+            whole[done : done + len(values)] = unknown_as_nan(values, weight)
+            done += len(values)
+    values = layout.squeezed(whole)
+    return replace(plain, values=values, levels=(values,), preview=layout.squeezed(pyramid.preview))
+
+
+def _to_zarr(rows: Iterable[Rows], plain: StitchedMap, layout: MapTiles, value_range: Pair | None) -> StitchedMap:
+    assert plain.path is not None
+    sizes = _sizes(*plain.size_px)
+    scale = Multiscale(sizes, layout.n_channels if layout.has_channels else None, layout.dtype, np.nan, plain.mpp, plain.origin_um, "mean")
+    pyramid = _Pyramid(rows, len(sizes))
+    with new_multiscale(plain.path, scale, name=plain.name, attributes=_attributes(plain, layout, value_range)) as levels:
+        done = [0] * len(sizes)
+        for level, values, weight in pyramid:
+            here = slice(done[level], done[level] + len(values))
+            known = unknown_as_nan(values, weight)
+            levels[level][..., here, :] = np.moveaxis(known, -1, 0) if layout.has_channels else known[..., 0]
+            done[level] = here.stop
+    opened = open_levels(plain.path)
+    return replace(plain, values=opened[0], levels=opened, preview=layout.squeezed(pyramid.preview))
+
+
+def _attributes(plain: StitchedMap, layout: MapTiles, value_range: Pair | None) -> dict[str, Any]:
+    """Metadata beside the geometry: the slide, and how viewers may show each channel."""
+    attributes: dict[str, Any] = {"idx": {"slide": plain.grid.slide.name, "fingerprint": plain.grid.fingerprint}}
+    if value_range is not None:
+        low, high = (float(limit) for limit in value_range)
+        labels = [f"{plain.name} {c}" for c in range(layout.n_channels)] if layout.has_channels else [plain.name]
+        window = {"min": low, "max": high, "start": low, "end": high}
+        attributes["ome"] = {"omero": {"channels": [{"label": label, "color": "FFFFFF", "active": True, "window": window} for label in labels]}}
+    return attributes
+
+
+def _to_tiff(rows: Iterable[Rows], plain: StitchedMap, codes: Codes, compression: str) -> StitchedMap:
+    assert plain.path is not None
+    width, height = plain.size_px
+    n_levels = len(_sizes(width, height))
+    step = 2 ** (n_levels - 1)
+    sizes = [(-(-width // step) * step >> level, -(-height // step) * step >> level) for level in range(n_levels)]
+    pyramid = _Pyramid(_padded(rows, *sizes[0]), n_levels)
+    description = codes.description(mpp=plain.mpp, origin_um=plain.origin_um, size_px=(width, height), slide=plain.grid.slide.name)
+    bands = ((level, codes.encode(values, weight)) for level, values, weight in pyramid)
+    write_tiff_pyramid(
+        plain.path,
+        bands,
+        sizes=sizes,
+        n_channels=codes.n_pixel_channels,
+        mpp=plain.mpp,
+        compression=compression,
+        background=codes.background,
+        description=description,
+    )
+    return replace(plain, preview=pyramid.preview if codes.n_channels > 1 else pyramid.preview[..., 0])
+
+
+def _padded(rows: Iterable[Rows], width: int, height: int) -> Iterator[Rows]:
+    """Rows with unknown pixels added on the right and below."""
+    done = 0
+    for values, weight in rows:
+        right = width - values.shape[1]
+        yield np.pad(values, ((0, 0), (0, right), (0, 0))), np.pad(weight, ((0, 0), (0, right)))
+        done += len(values)
+    if done < height:
+        yield np.zeros((height - done, width, values.shape[2]), values.dtype), np.zeros((height - done, width), weight.dtype)
