@@ -57,13 +57,13 @@ class StillFigure(Figure):
         return buffer.getvalue()
 
 
-def new_figure(size_in: Pair, widths: Sequence[float]) -> tuple[Figure, list[Axes]]:
-    """Return a white figure with one row of axes of the given relative widths."""
+def new_figure(size_in: Pair, widths: Sequence[float], *, rows: int = 1) -> tuple[Figure, list[Axes]]:
+    """Return a white figure with rows of axes of the given relative widths, and the axes row by row."""
     with rc_context(_RC):
         figure = StillFigure(figsize=size_in, dpi=150, layout="constrained", facecolor="white")
         figure.get_layout_engine().set(w_pad=0.04, h_pad=0.06, wspace=0.02, hspace=0.02)  # type: ignore[call-arg, union-attr]
-        axes = figure.subplots(1, len(widths), squeeze=False, gridspec_kw={"width_ratios": list(widths)})[0]
-    return figure, list(axes)
+        axes = figure.subplots(rows, len(widths), squeeze=False, gridspec_kw={"width_ratios": list(widths)})
+    return figure, list(axes.ravel())
 
 
 def style() -> contextlib.AbstractContextManager[None]:
