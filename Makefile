@@ -48,7 +48,8 @@ notebooks: $(READY)
 	$(BIN)/python -m pytest --nbmake --nbmake-timeout=600 -p no:cacheprovider notebooks
 
 bench: $(READY)
-	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	@echo "== benchmarks/tiling.py"
+	$(BIN)/python benchmarks/tiling.py
 	@echo "== benchmarks/radiomics.py"
 	@if [ -n "$$IDX_REAL_DATA" ]; then $(BIN)/python benchmarks/radiomics.py; else echo "IDX_REAL_DATA names no folder of images: not run"; fi
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import serving
 import torch
 from computing import Network, calibrated
+from delivering import memory_for_jpeg
 from lattice import Lattice
 from planned import planned
 
@@ -40,7 +40,7 @@ class Overlap:
 
     def decode_alone_s(self) -> float:
         """Seconds to decode all tiles into one array that is used again, by the pixel source itself, in this thread."""
-        batch = np.empty((BATCH_SIZE, self.lattice.size_px, self.lattice.size_px, 3), dtype=np.uint8)
+        batch = memory_for_jpeg((BATCH_SIZE, self.lattice.size_px, self.lattice.size_px, 3))
         with idx.open_slide(self.path) as slide:
             grid = planned(slide, self.lattice)
             rects = [TileRect(grid.level, *rect) for rect in grid.read_rects_px.tolist()]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import imagecodecs
 import numpy as np
 import tifffile
-from delivering import Keep, Peer, discard, in_threads, serve
+from delivering import Keep, Peer, discard, in_threads, memory_for_jpeg, serve
 from lattice import Lattice
 
 JPEG, RGB, YCBCR = 7, 2, 3
@@ -35,7 +35,7 @@ class Raw(Peer):
             tables, colorspace, is_jpeg = page.jpegtables, RGB if page.photometric == RGB else YCBCR, page.compression == JPEG
 
         def decode(some: Sequence[int]) -> None:
-            out = np.empty((height, width, 3), dtype=np.uint8)
+            out = memory_for_jpeg((height, width, 3))
             for number in some:
                 if is_jpeg:
                     imagecodecs.jpeg8_decode(blocks[number], tables=tables, colorspace=colorspace, outcolorspace=RGB, out=out)

@@ -20,9 +20,13 @@ class TifffileZarr(Peer):
         """Open level 0."""
         if lattice.step_px != lattice.size_px:
             raise ValueError("it does not resample")
-        array = zarr.open(tifffile.imread(path, aszarr=True, level=0), mode="r")
-        side = lattice.size_px
+        self.store = tifffile.imread(path, aszarr=True, level=0)
+        array, side = zarr.open(self.store, mode="r"), lattice.size_px
         return lambda x, y: array[y : y + side, x : x + side]
+
+    def close(self) -> None:
+        """Close the file."""
+        self.store.close()
 
 
 if __name__ == "__main__":
