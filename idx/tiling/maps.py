@@ -128,7 +128,7 @@ def _range_of(values: Array) -> Pair:
     return low, high if high > low else low + 1.0
 
 
-def _sizes(width: int, height: int) -> list[tuple[int, int]]:
+def level_sizes(width: int, height: int) -> list[tuple[int, int]]:
     """Sizes of the levels of a pyramid."""
     sizes = [(width, height)]
     while max(sizes[-1]) > _COARSEST_PX:
@@ -163,7 +163,7 @@ def unknown_as_nan(values: Array, weight: Array) -> Array:
 def _in_memory(rows: Iterable[Rows], plain: StitchedMap, layout: MapTiles) -> StitchedMap:
     width, height = plain.size_px
     whole = np.empty((height, width, layout.n_channels), layout.dtype)
-    pyramid = _Pyramid(rows, len(_sizes(width, height)))
+    pyramid = _Pyramid(rows, len(level_sizes(width, height)))
     done = 0
     for level, values, weight in pyramid:
         if level == 0:
@@ -175,7 +175,7 @@ def _in_memory(rows: Iterable[Rows], plain: StitchedMap, layout: MapTiles) -> St
 
 def _to_zarr(rows: Iterable[Rows], plain: StitchedMap, layout: MapTiles, value_range: Pair | None) -> StitchedMap:
     assert plain.path is not None
-    sizes = _sizes(*plain.size_px)
+    sizes = level_sizes(*plain.size_px)
     scale = Multiscale(sizes, layout.n_channels if layout.has_channels else None, layout.dtype, np.nan, plain.mpp, plain.origin_um, "mean")
     pyramid = _Pyramid(rows, len(sizes))
     with new_multiscale(plain.path, scale, name=plain.name, attributes=_attributes(plain, layout, value_range)) as levels:
@@ -203,7 +203,7 @@ def _attributes(plain: StitchedMap, layout: MapTiles, value_range: Pair | None) 
 def _to_tiff(rows: Iterable[Rows], plain: StitchedMap, codes: Codes, compression: str) -> StitchedMap:
     assert plain.path is not None
     width, height = plain.size_px
-    n_levels = len(_sizes(width, height))
+    n_levels = len(level_sizes(width, height))
     step = 2 ** (n_levels - 1)
     sizes = [(-(-width // step) * step >> level, -(-height // step) * step >> level) for level in range(n_levels)]
     pyramid = _Pyramid(_padded(rows, *sizes[0]), n_levels)
