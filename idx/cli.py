@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 from rich.console import Console
@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from idx.demo import Summary
+    from idx.io.slides_writing import Compression
     from idx.radiomics import Conformance
     from idx.table import FeatureSpec
+    from idx.tiling.converting import Container
 
 EXIT_ERROR = 1
 """Exit code of an error that idx explains; usage errors exit with 2."""
@@ -39,7 +41,9 @@ app = typer.Typer(
 radiomics_app = typer.Typer(help="Features of a lesion on CT.", no_args_is_help=True)
 histology_app = typer.Typer(help="Features of tissue and nuclei on a slide.", no_args_is_help=True)
 app.add_typer(radiomics_app, name="radiomics")
+slide_app = typer.Typer(help="Slides as files.", no_args_is_help=True)
 app.add_typer(histology_app, name="histology")
+app.add_typer(slide_app, name="slide")
 
 Out = Annotated[Path, typer.Option("--out", help="Folder for the results; made where it does not exist.", show_default=True)]
 
@@ -214,6 +218,44 @@ def histology_features() -> None:
     from idx.histology import feature_specs
 
     _print_specs("Histology features", feature_specs())
+
+
+@slide_app.command("convert")
+def slide_convert(
+    slide: Annotated[Path, typer.Argument(help="SVS, TIFF, NDPI, MRXS ..., DICOM folder; a flat image with --slide-mpp.")],
+    out: Annotated[Path, typer.Argument(help="File ending in .tif or .tiff, or a folder without a suffix for a DICOM slide.")],
+    mpp: Annotated[float | None, typer.Option("--mpp", help="um per pixel of the result; the default is the slide's own.")] = None,
+    bounds_um: Annotated[
+        tuple[float, float, float, float] | None, typer.Option("--bounds-um", help="Region: left, top, right and bottom edge in um.", show_default=False)
+    ] = None,
+    container: Annotated[str | None, typer.Option("--format", help="tiff or dicom; the default goes by OUT.")] = None,
+    tile: Annotated[int, typer.Option("--tile", help="Side of a stored tile in px, a multiple of 16.")] = 256,
+    compression: Annotated[str, typer.Option("--compression", help="jpeg, jpeg2000, deflate (TIFF only) or none.")] = "jpeg",
+    quality: Annotated[int, typer.Option("--quality", help="1 to 100; JPEG 2000 loses nothing at 100.")] = 90,
+    levels: Annotated[int | None, typer.Option("--levels", help="Most levels; the default halves until one tile is enough.")] = None,
+    slide_mpp: Annotated[float | None, typer.Option("--slide-mpp", help="um per pixel of SLIDE, where its file does not say.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT where it exists.")] = False,
+) -> None:
+    """Write a slide, or a region of it, as a pyramidal TIFF or a DICOM slide of any resolution."""
+    from idx.tiling import convert
+
+    with idx.open_slide(slide, mpp=slide_mpp) as opened:
+        convert(
+            opened,
+            out,
+            mpp=mpp,
+            bounds_um=bounds_um,
+            container=cast("Container | None", container),
+            tile_px=tile,
+            compression=cast("Compression", compression),
+            quality=quality,
+            levels=levels,
+            overwrite=overwrite,
+        )
+    console = Console()
+    with idx.open_slide(out) as written:
+        for name, value in [("written", out), *written.facts()]:
+            console.print(f"[bold]{escape(name)}[/bold]  {escape(str(value))}", highlight=False, soft_wrap=True)
 
 
 def _print_specs(title: str, specs: Sequence[FeatureSpec]) -> None:

@@ -22,7 +22,10 @@ from idx.io.stored_tiles import Decoder, StoredTiles
 from idx.slide import Level, TileRect
 
 TRUSTED_RESOLUTION_UM = (0.05, 10.0)
-"""A TIFF's own resolution is believed only between these um per pixel: 72, 96, 300 and 600 dpi are habits of image programs, not measurements."""
+"""The resolution that other programs write is believed between these um per pixel only: 72, 96, 300 and 600 dpi are habits, not measurements."""
+
+SOFTWARE = "idx "
+"""How the name of the software begins in files that idx wrote: what they state of themselves is believed."""
 
 _JPEG, _JPEG2000_YCBCR, _JPEG2000_RGB = 7, 33003, 33005
 _JPEG2000 = (_JPEG2000_YCBCR, _JPEG2000_RGB, 34712)
@@ -182,7 +185,8 @@ def _stated_scale(tiff: tifffile.TiffFile, page: tifffile.TiffPage) -> tuple[Pai
         return ((mpp, mpp) if mpp else None), power
     if tiff.is_ome and tiff.ome_metadata:
         return _ome_scale(tiff.ome_metadata)
-    return resolution_mpp(page), None
+    objective = re.search(r"; objective ([\d.]+)x", page.description) if _is_own(page) else None
+    return resolution_mpp(page), _positive(objective[1]) if objective else None
 
 
 def _ome_scale(xml: str) -> tuple[Pair | None, float | None]:
@@ -206,7 +210,11 @@ def resolution_mpp(page: tifffile.TiffPage) -> Pair | None:
         return None
     x, y = (um_per_unit * ratio[1] / ratio[0] for ratio in ratios)
     low, high = TRUSTED_RESOLUTION_UM
-    return (x, y) if low <= x <= high and low <= y <= high else None
+    return (x, y) if _is_own(page) or (low <= x <= high and low <= y <= high) else None
+
+
+def _is_own(page: tifffile.TiffPage) -> bool:
+    return str(page.tags.valueof(305, "")).startswith(SOFTWARE)
 
 
 def _positive(text: str | None) -> float | None:
