@@ -112,7 +112,7 @@ class ModuleEncoder:
         import torch
 
         self._check_tiles(batch)
-        with ready(self, batch.device), torch.inference_mode(), self._autocast(batch.device):
+        with ready(self, batch.device), torch.inference_mode(), self._autocast():
             vectors = self.module(self._prepared(batch))
             if not isinstance(vectors, torch.Tensor) or vectors.ndim != 2 or len(vectors) != len(batch) or not vectors.is_floating_point():
                 got = f"{vectors.dtype} {tuple(vectors.shape)}" if isinstance(vectors, torch.Tensor) else type(vectors).__name__
@@ -144,17 +144,10 @@ class ModuleEncoder:
         dtypes = (p.dtype for p in self.module.parameters() if p.is_floating_point())
         return pixels.div_(255.0).sub_(mean).div_(std).to(next(dtypes, torch.float32))
 
-    def _autocast(self, device: torch.device) -> contextlib.AbstractContextManager[Any]:
+    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
         import torch
 
-        if self.precision == "float32":
-            return contextlib.nullcontext()
-        if device.type != "cuda":
-            raise MissingDependency(
-                f"precision '{self.precision}' must be computed on a CUDA device; got '{device}' (encoder '{self.name}'). "
-                "Pass precision='float32' or device='cuda'."
-            )
-        return torch.autocast("cuda", dtype=getattr(torch, self.precision))
+        return contextlib.nullcontext() if self.precision == "float32" else torch.autocast("cuda", dtype=getattr(torch, self.precision))
 
     def settings(self) -> Mapping[str, Setting]:
         """What makes its vectors what they are, for a table's provenance; the weights are hashed as they are now."""
@@ -278,8 +271,8 @@ def load_encoder(
     >>> import torch
     >>> mean_colour = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
     >>> encoder = idx.tiling.load_encoder(mean_colour, mpp=0.5, size_px=64, mean=(0, 0, 0), std=(1, 1, 1), name="mean colour")
-    >>> encoder(torch.full((2, 64, 64, 3), 51, dtype=torch.uint8)).numpy().round(3).tolist()
-    [[0.2, 0.2, 0.2], [0.2, 0.2, 0.2]]
+    >>> encoder(torch.full((2, 64, 64, 3), 255, dtype=torch.uint8)).tolist() == [[1.0, 1.0, 1.0]] * 2
+    True
     """
     import torch
 
@@ -314,10 +307,17 @@ def ready(encoder: TileEncoder, device: torch.device) -> Iterator[None]:
     ------
     FormatError
         If the module is spread over several devices.
+    MissingDependency
+        If its precision is one of CUDA devices and this is none.
     """
     if not isinstance(encoder, ModuleEncoder):
         yield
         return
+    if encoder.precision != "float32" and device.type != "cuda":
+        raise MissingDependency(
+            f"precision '{encoder.precision}' must be computed on a CUDA device; got '{device}' (encoder '{encoder.name}'). "
+            "Pass precision='float32' or device='cuda'."
+        )
     module = encoder.module
     homes = {tensor.device for tensor in (*module.parameters(), *module.buffers())}
     if len(homes) > 1:

@@ -112,6 +112,12 @@ def test_an_absent_device_is_refused():
         embed(slide, plan(slide, size_px=50, mpp=0.5), mean_colour(), device="cuda")
 
 
+def test_a_precision_of_other_devices_is_refused_before_a_tile_is_read():
+    slide = array_slide(PIXELS, broken=(0, 0))
+    with pytest.raises(MissingDependency, match="precision 'bfloat16'"):
+        embed(slide, plan(slide, size_px=50, mpp=0.5), mean_colour(precision="bfloat16"), device="cpu")
+
+
 class OneOver(nn.Module):
     """Infinite where a tile is black."""
 
