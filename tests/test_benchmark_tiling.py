@@ -153,7 +153,7 @@ def workers_here(monkeypatch):
         yield " ".join([name, *arguments]), getattr(module, kind)(), module.serve.__globals__["answer"]
 
 
-@pytest.mark.parametrize("offset_px", [0, 100])
+@pytest.mark.parametrize("offset_px", [0, 300])
 def test_whoever_is_here_delivers_the_same_pixels(offset_px, monkeypatch, tmp_path):
     made = written("jpeg", tmp_path)
     wanted = lattice.lattice_over((COLUMNS * TILE, ROWS * TILE), offset_px=offset_px, mpp=0.5 if offset_px else None, own_mpp=mosaic.MPP)
