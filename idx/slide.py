@@ -45,7 +45,7 @@ class Level:
     width_px: int
     height_px: int
     downsample: float
-    doubt: str = ""
+    doubt: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)

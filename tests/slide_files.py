@@ -1,6 +1,7 @@
 """Small slides in every container that idx reads, made from one known picture."""
 
 import io
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -143,5 +144,7 @@ def write_dicom(folder: Path, *, series: str = "1.2.3.4", **options) -> np.ndarr
     return pixels
 
 
+@cache
 def srgb_profile() -> bytes:
+    """Made once: the profile states the second in which it was made."""
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import ctypes
+import os
+import threading
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import openslide
+from PIL.Image import Image
 
 from idx._typing import Pair, RGBArray
 from idx.errors import FormatError, PixelAccessError
 from idx.io.color import on_white
-from idx.io.slides_tiles import checked_batch, level_of
+from idx.io.slides_tiles import check_unchanged, checked_batch, identity, level_of
 from idx.io.tile_cache import CACHE_BYTES
 from idx.slide import Level, TileRect
+
+_READ_ERRORS = (openslide.OpenSlideError, ctypes.ArgumentError, ValueError)
 
 
 @cache
@@ -43,9 +48,10 @@ class OpenSlidePixels:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._is_closed = False
+        self._lock = threading.Lock()
         try:
-            self._slide = openslide.OpenSlide(path)
-            self._slide.set_cache(_shared_cache())
+            self._opened_as = identity(os.stat(path))
+            self._slide = self._opened()
         except (openslide.OpenSlideError, OSError) as error:
             raise FormatError(
                 f"slide must be in a format that OpenSlide reads; got: {error} ({path}). Copy the file again, or convert it to tiled TIFF."
@@ -53,6 +59,11 @@ class OpenSlidePixels:
         base = self._slide.dimensions
         self._factors = self._slide.level_downsamples
         self._levels = tuple(level_of(*size, base=base) for size in self._slide.level_dimensions)
+
+    def _opened(self) -> openslide.OpenSlide:
+        slide = openslide.OpenSlide(self._path)
+        slide.set_cache(_shared_cache())
+        return slide
 
     @property
     def levels(self) -> tuple[Level, ...]:
@@ -87,18 +98,31 @@ class OpenSlidePixels:
         checked_batch(batch, tiles, self._levels, where=str(self._path))
         if self._is_closed:
             raise PixelAccessError(f"slide must be open to be read; got a closed one ({self._path}). Open it again with open_slide.")
+        check_unchanged(self._path, self._opened_as)
         for target, tile in zip(batch, tiles, strict=True):
-            # OpenSlide's own factor, not ours: it divides by it to come back to this level's pixels.
-            factor = self._factors[tile.level]
-            corner = (round(tile.x_px * factor), round(tile.y_px * factor))
             try:
-                region = self._slide.read_region(corner, tile.level, (tile.width_px, tile.height_px))
-            except (openslide.OpenSlideError, ctypes.ArgumentError, ValueError) as error:
-                raise PixelAccessError(
-                    f"region must decode; got: {error} (level {tile.level}, tile at {tile.x_px}, {tile.y_px} px, {self._path}). "
-                    "Copy the file again, or leave this region out."
-                ) from error
+                region = self._read(self._slide, tile)
+            except _READ_ERRORS:
+                region = self._read_anew(tile)
             target[...] = on_white(np.asarray(region))
+
+    def _read(self, slide: openslide.OpenSlide, tile: TileRect) -> Image:
+        # OpenSlide's own factor, not ours: it divides by it to come back to this level's pixels.
+        factor = self._factors[tile.level]
+        return slide.read_region((round(tile.x_px * factor), round(tile.y_px * factor)), tile.level, (tile.width_px, tile.height_px))
+
+    def _read_anew(self, tile: TileRect) -> Image:
+        """Read through a handle of its own: after one damaged tile OpenSlide refuses all others, in every thread."""
+        try:
+            with self._lock, self._opened() as alone:
+                # The old handle is closed when the last thread lets go of it.
+                self._slide = self._opened()
+                return self._read(alone, tile)
+        except _READ_ERRORS as error:
+            raise PixelAccessError(
+                f"region must decode; got: {error} (level {tile.level}, tile at {tile.x_px}, {tile.y_px} px, {self._path}). "
+                "Copy the file again, or leave this region out."
+            ) from error
 
     def close(self) -> None:
         """Release the file; closing twice is harmless."""

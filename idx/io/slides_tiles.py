@@ -65,28 +65,14 @@ class ReadOnlyFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
-        self._opened_as = _identity(os.fstat(self._descriptor))
+        self._opened_as = identity(os.fstat(self._descriptor))
         self._lock = threading.Lock()
         self._n_readers = 0
         self._is_closed = False
 
     def check_unchanged(self) -> None:
-        """Refuse a file that was replaced or rewritten since it was opened: its index no longer says where its tiles lie.
-
-        Raises
-        ------
-        PixelAccessError
-            If it is another file now, or is gone.
-        """
-        try:
-            now = _identity(os.stat(self.path))
-        except FileNotFoundError:
-            now = None
-        if now != self._opened_as:
-            raise PixelAccessError(
-                f"slide must stay as it was while it is open; got {'another file in its place' if now else 'no file'} ({self.path}). "
-                "Open it again with open_slide."
-            )
+        """Refuse a file that was replaced or rewritten since it was opened: see :func:`check_unchanged`."""
+        check_unchanged(self.path, self._opened_as)
 
     def read(self, offset: int, count: int) -> bytes:
         """Return exactly ``count`` bytes from ``offset``.
@@ -130,8 +116,31 @@ class ReadOnlyFile:
             self._descriptor = -1
 
 
-def _identity(status: os.stat_result) -> tuple[int, int, int, int]:
+Identity = tuple[int, int, int, int]
+"""What tells a file from another, or from itself rewritten."""
+
+
+def identity(status: os.stat_result) -> Identity:
+    """Device, inode, size and time of change of a file."""
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def check_unchanged(path: Path, opened_as: Identity) -> None:
+    """Refuse a file that was replaced or rewritten since it was opened: its index no longer says where its tiles lie.
+
+    Raises
+    ------
+    PixelAccessError
+        If it is another file now, or is gone.
+    """
+    try:
+        now = identity(os.stat(path))
+    except FileNotFoundError:
+        now = None
+    if now != opened_as:
+        raise PixelAccessError(
+            f"slide must stay as it was while it is open; got {'another file in its place' if now else 'no file'} ({path}). Open it again with open_slide."
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -268,3 +268,24 @@ def test_a_coarse_level_in_doubt_is_left_to_those_who_ask_for_it(tmp_path):
         assert slide.read_region(0, 0, width_px=8, height_px=8, level=1).shape == (8, 8, 3)
     with pytest.raises(FormatError, match="jpeg_colours must be"):
         open_slide(folder, jpeg_colours="guessed")
+
+
+def test_a_damaged_tile_costs_no_other_through_openslide(tmp_path):
+    """OpenSlide itself refuses every read after the first that failed."""
+    file = tmp_path / "a.tif"
+    make.write_tiff(file, compression="deflate")
+    with open_slide(file, backend="openslide") as slide:
+        expected = slide.read_region(0, 0, width_px=64, height_px=64)
+    with tifffile.TiffFile(file) as tiff:
+        offset, count = tiff.pages[0].dataoffsets[7], tiff.pages[0].databytecounts[7]
+    with file.open("r+b") as stream:
+        stream.seek(offset)
+        stream.write(b"\0" * count)
+    with open_slide(file, backend="openslide") as slide:
+        for _ in range(2):
+            with pytest.raises(PixelAccessError, match=r"region must decode.*tile at 64, 64 px.*a\.tif"):
+                slide.read_region(64, 64, width_px=64, height_px=64)
+            np.testing.assert_array_equal(slide.read_region(0, 0, width_px=64, height_px=64), expected)
+        file.unlink()
+        with pytest.raises(PixelAccessError, match="must stay as it was"):
+            slide.read_region(0, 0, width_px=64, height_px=64)
