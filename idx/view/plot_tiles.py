@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from idx._typing import Array, FloatArray, Pair
-from idx.errors import GeometryError
+from idx._typing import Array, FloatArray, Pair, RGBArray
+from idx.errors import GeometryError, PixelAccessError
 from idx.tiling import TileGrid, read_region, read_tiles
 from idx.view.plot_style import INK, MUTED, VERMILION, bare, new_figure, scale_bar
 
@@ -18,6 +18,8 @@ _LONGER_SIDE_PX = 900
 """Pixels of the slide's picture."""
 _PALE = 0.55
 """How far the slide under a map is brought towards white, so that it does not look like values."""
+_NO_PICTURE = 225
+"""Grey in place of a slide that cannot be shown."""
 _GALLERY_MOST = 24
 _GALLERY_COLUMNS = 6
 
@@ -86,18 +88,17 @@ def tile_map(grid: TileGrid, values: Array, *, label: str = "", limits: Pair | N
     left, top, right, bottom = grid.bounds_um
     width_um, height_um = right - left, bottom - top
     figure, (plain, mapped) = new_figure((10.0, min(7.0, max(2.5, 4.7 * height_um / width_um + 0.3))), (1.0, 1.0))
-    coarse = max(*grid.slide.mpp, max(width_um, height_um) / _LONGER_SIDE_PX)
-    pixels = read_region(grid.slide, grid.bounds_um, mpp=coarse, progress=False).pixels
+    pixels, note = _pixels_below(grid)
     _picture(plain, pixels, grid)
     _picture(mapped, np.rint(255 - (255 - pixels) * (1 - _PALE)).astype(np.uint8), grid)
-    blank = np.flatnonzero(~np.isfinite(given.reshape(len(grid), -1)).all(axis=1))
+    blank = np.flatnonzero(~(np.isfinite(given) if given.ndim == 1 else np.isfinite(given).all(axis=1)))
     if given.ndim == 1:
         _numbers(figure, mapped, grid, given, label=label, limits=limits)
     else:
         _colours(mapped, grid, given)
     for x0, y0, x1, y1 in grid.core_bounds_um[blank]:
         mapped.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor=VERMILION, lw=1.2))
-    bare(plain, grid.slide.name, f"{width_um / 1000:.2f} × {height_um / 1000:.2f} mm")
+    bare(plain, grid.slide.name, f"{width_um / 1000:.2f} × {height_um / 1000:.2f} mm{note}")
     without = f", {len(blank):,} without a value" if len(blank) else ""
     bare(mapped, label if given.ndim == 2 and label else "Tiles", f"{len(grid):,} tiles{without}")
     for ax in (plain, mapped):
@@ -121,6 +122,16 @@ def _colours(ax: Axes, grid: TileGrid, values: FloatArray) -> None:
     is_there = np.isfinite(values).all(axis=1, keepdims=True)
     opaque = np.concatenate([np.where(is_there, values, 0.0).clip(0.0, 1.0), is_there], axis=1)
     ax.pcolormesh(*grid.core_lines_um, grid.as_map(opaque, missing=0.0))
+
+
+def _pixels_below(grid: TileGrid) -> tuple[RGBArray, str]:
+    """The slide where it was planned and what there is to say about it: who maps the tiles of a damaged slide must not be stopped by its picture."""
+    left, top, right, bottom = grid.bounds_um
+    coarse = max(*grid.slide.mpp, max(right - left, bottom - top) / _LONGER_SIDE_PX)
+    try:
+        return read_region(grid.slide, grid.bounds_um, mpp=coarse, progress=False).pixels, ""
+    except PixelAccessError:
+        return np.full((2, 2, 3), _NO_PICTURE, dtype=np.uint8), ", damaged: no picture"
 
 
 def _picture(ax: Axes, pixels: Array, grid: TileGrid) -> None:

@@ -126,3 +126,25 @@ def test_without_a_halo_no_core_is_framed(slide: Slide) -> None:
 def test_a_gallery_of_none_or_too_many_is_refused(slide: Slide, n: int) -> None:
     with pytest.raises(GeometryError, match="1 to 24 tiles"):
         plot.tile_gallery(plan(slide, size_px=64, mpp=0.5), range(n))
+
+
+def test_a_damaged_slide_is_mapped_without_its_picture() -> None:
+    slide = array_slide(np.zeros((300, 500, 3), dtype=np.uint8), mpp=0.5, broken=(250, 150))
+    grid = plan(slide, size_px=100, mpp=0.5)
+    figure = plot.tile_map(grid, np.arange(len(grid)))
+    assert "0.25 × 0.15 mm, damaged: no picture" in _texts(figure)
+    assert np.unique(np.asarray(figure.axes[0].images[0].get_array())).tolist() == [225]
+
+
+@pytest.mark.parametrize("values", [np.zeros(0), np.zeros((0, 3))])
+def test_a_plan_without_tiles_is_drawn_as_the_bare_slide(slide: Slide, values: np.ndarray) -> None:
+    figure = plot.tile_map(plan(slide, size_px=64, mpp=0.5).select([]), values)
+    FigureCanvasAgg(figure).draw()
+    assert "0 tiles" in _texts(figure)
+
+
+def test_a_map_of_nothing_but_missing_values_is_drawn(slide: Slide) -> None:
+    grid = plan(slide, size_px=100, mpp=0.5)
+    figure = plot.tile_map(grid, np.full(len(grid), np.nan))
+    FigureCanvasAgg(figure).draw()
+    assert len(_frames(figure)) == len(grid)
