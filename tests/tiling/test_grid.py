@@ -118,6 +118,7 @@ def test_the_fingerprint_sees_every_part_of_the_geometry():
         grid[::-1],
         grid[:-1],
         replace(grid, column=grid.row, row=grid.column),
+        replace(grid, row=grid.row[::-1]),
         replace(grid, slide=planned_slide(1001, 700, mpp=0.25, downsamples=(1, 2))),
         replace(grid, slide=planned_slide(1000, 700, mpp=0.26, downsamples=(1, 2))),
         replace(grid, slide=planned_slide(1000, 700, mpp=0.25, downsamples=(1, 2, 4))),

@@ -107,6 +107,11 @@ def test_sizes_that_are_delivered_as_asked_say_so_once():
     assert (facts["size"], facts["overlap"], facts["mpp (x, y)"]) == ("256 px, 128 um", "32 px, 16 um", "0.5, 0.5 um/px")
 
 
+def test_rounding_of_um_adds_no_pixels():
+    # 14 * 0.3 / 0.3 is 14.000000000000002.
+    assert plan(planned_slide(4000, 4000, mpp=0.3), level=0, overlap_um=14 * 0.3).overlap_px == 14
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [

@@ -7,7 +7,8 @@ from idx.slide import Level, Slide
 from idx.tiling import in_core, plan
 
 mpps = st.sampled_from([0.5, 0.505, 0.7, 1.0, 1.3, 2.0, 3.1])
-shares = st.tuples(st.floats(0, 1), st.floats(0, 1)).filter(lambda pair: abs(pair[0] - pair[1]) > 0.01).map(sorted)
+# Where a region begins and ends along an axis; not in the last pixel, which a level whose size was rounded may lack.
+shares = st.tuples(st.floats(0, 0.6), st.floats(0.01, 1)).map(lambda drawn: (drawn[0], min(1.0, drawn[0] + drawn[1])))
 
 
 @st.composite
@@ -96,7 +97,7 @@ def test_centres_of_cores_belong_to_their_tile(planned):
     np.testing.assert_array_equal(grid.tile_at(grid.lattice_to_um(grid.origin_px + grid.halo_px)), np.arange(len(grid)))
 
 
-@given(grids())
+@given(grids().filter(lambda planned: planned[1] is not None))
 def test_a_region_planned_again_is_the_same_plan(planned):
     grid, _ = planned
     level = None if grid.requested.mpp else grid.level
