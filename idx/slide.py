@@ -219,7 +219,9 @@ class Slide:
             ("levels", ", ".join(f"1:{level.downsample:.4g}" for level in self.levels)),
             ("pixels through", self.pixels.name),
         ]
-        rows += [(f"level {number}", f"in doubt: {level.doubt}") for number, level in enumerate(self.levels) if level.doubt]
+        for doubt in dict.fromkeys(level.doubt for level in self.levels if level.doubt):
+            numbers = ", ".join(str(number) for number, level in enumerate(self.levels) if level.doubt == doubt)
+            rows.append((f"level {numbers}", f"in doubt: {doubt}"))
         if self.magnification:
             rows.append(("objective", f"{self.magnification:g}x (as stated by the file)"))
         return rows
