@@ -25,7 +25,7 @@ from peers.client import Worker
 from peers.environments import PeerFailure
 from peers.machine import machine
 from tiling_peers import large
-from tiling_peers.cases import CASES, QUICK_CASES, TILES_PER_ROUND, Case, Made, make_case, make_large, read_texture
+from tiling_peers.cases import CASES, QUICK_CASES, TILES_PER_ROUND, UNALIGNED_PX, Case, Made, make_case, make_large, read_texture
 from tiling_peers.fleet import INEXACT, Fleet, measure
 from tiling_peers.recipes import HERE, OWN, PEERS
 from tiling_peers.summary import OVERLAPS, Series, memory_over_time, paired, spread, summarise
@@ -118,16 +118,16 @@ def overlap(run: Run, made: Made) -> dict[str, dict[str, object]]:
 
 
 def watch_large(run: Run, made: Made) -> dict[str, dict[str, object]]:
-    """Memory while idx goes through the tissue of a large slide, by stream and by run."""
+    """Memory while idx goes through the tissue of a large slide: by stream along the stored tiles, and by run across them, where decoded ones are kept."""
     say(f"making a slide of {run.large_px[0]:,} x {run.large_px[1]:,} px ...")
     path = make_large(made, run.large_px)
     if isinstance(path, str):
         return {"stream": {"error": path}}
-    found: dict[str, dict[str, object]] = {"stream": {}, "run": {}}
+    found: dict[str, dict[str, object]] = {"stream": {"offset_px": 0}, "run": {"offset_px": UNALIGNED_PX}}
     for entry, row in found.items():
         try:
             with run.idx_worker("idx_large", entry) as worker:
-                row |= worker.ask(do="go", slide=str(path))
+                row |= worker.ask(do="go", slide=str(path), offset_px=row["offset_px"])
         except PeerFailure as failure:
             row["error"] = str(failure)
             say(f"  {entry}: {failure}")

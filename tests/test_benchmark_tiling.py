@@ -228,12 +228,14 @@ def test_the_large_slide_is_not_begun_without_room_for_it(tmp_path, monkeypatch)
 def test_a_large_slide_in_small_streams_through_its_plan(tmp_path, monkeypatch):
     monkeypatch.setattr(cases, "LIBRARY_TILES", 9)
     path = cases.make_large(cases.Made(tmp_path, texture()), (3000, 2000))
-    monkeypatch.setattr(sys, "argv", ["serve_idx_large.py", "stream"])
-    streamed = load_as_worker("tiling_peers", "serve_idx_large").answer({"slide": str(path)})
-    monkeypatch.setattr(sys, "argv", ["serve_idx_large.py", "run"])
-    run = load_as_worker("tiling_peers", "serve_idx_large").answer({"slide": str(path)})
+    answers = {}
+    for entry, offset_px in (("stream", 0), ("run", 0), ("run", 100)):
+        monkeypatch.setattr(sys, "argv", ["serve_idx_large.py", entry])
+        answers[entry, offset_px] = load_as_worker("tiling_peers", "serve_idx_large").answer({"slide": str(path), "offset_px": offset_px})
+    streamed, run, across = answers.values()
     assert 0 < streamed["n_tiles"] == run["n_tiles"] < streamed["n_lattice"]
     assert streamed["sum"] == pytest.approx(run["sum"], rel=1e-4)
+    assert across["sum"] != run["sum"]
     assert len(streamed["at_s"]) == len(streamed["resident_bytes"]) >= 1
 
 

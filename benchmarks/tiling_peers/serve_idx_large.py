@@ -13,6 +13,7 @@ import numpy as np
 import serving
 import shapely
 import torch
+from computing import Network
 
 import idx
 
@@ -20,6 +21,7 @@ ENTRY = sys.argv[1]
 EVERY_S = 0.5
 STATUS = Path("/proc/self/status")
 BATCH_SIZE = 64
+N_BLOCKS = 4
 
 
 class ResidentSet:
@@ -56,34 +58,23 @@ def resident_bytes() -> int:
     return psutil.Process().memory_info().rss
 
 
-def embedding() -> torch.nn.Module:
-    """A small encoder: 64 numbers per tile."""
-    torch.manual_seed(0)
-    layers = [torch.nn.Conv2d(3, 8, 8, stride=8), torch.nn.ReLU(), torch.nn.Conv2d(8, 64, 4, stride=4), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()]
-    return torch.nn.Sequential(*layers).eval()
-
-
 def answer(request: Mapping[str, object]) -> dict[str, object]:
-    """Plan the tissue and go through it."""
-    encoder = embedding()
-
-    def encode(batch: torch.Tensor) -> torch.Tensor:
-        with torch.inference_mode():
-            return encoder(batch.permute(0, 3, 1, 2).float() / 255)
-
+    """Plan the tissue from a level-0 pixel on and go through it."""
+    network, offset_px = Network(N_BLOCKS), int(request["offset_px"])
     before = resident_bytes()
     with ResidentSet() as memory, idx.open_slide(str(request["slide"])) as slide:
         started = time.perf_counter()
+        edge, end = (np.array([offset_px, offset_px]) - 0.5) * slide.mpp, (np.array(slide.size_px) - 0.5) * slide.mpp
         outlines = [shapely.Polygon(slide.to_um(outline)) for outline in large.tissue_outlines(slide.size_px)]
-        grid = idx.tiling.plan(slide, size_px=256, mpp=0.5, within=idx.Contours.from_polygons(outlines))
-        planned, total, count = time.perf_counter(), np.zeros(64), 0
+        grid = idx.tiling.plan(slide, size_px=256, mpp=0.5, within=idx.Contours.from_polygons(outlines), bounds_um=(*edge, *end))
+        planned, total, count = time.perf_counter(), 0.0, 0
         options = {"device": "cpu", "batch_size": BATCH_SIZE, "workers": serving.THREADS, "progress": False}
         if ENTRY == "stream":
-            for batch in idx.tiling.stream(encode, slide, grid, **options):
-                total, count = total + batch.values.sum(axis=0), count + len(batch.values)
+            for batch in idx.tiling.stream(network, slide, grid, **options):
+                total, count = total + float(batch.values.sum(dtype=np.float64)), count + len(batch.values)
         else:
-            values = idx.tiling.run(encode, slide, grid, **options).values
-            total, count = values.sum(axis=0, dtype=np.float64), len(values)
+            values = idx.tiling.run(network, slide, grid, **options).values
+            total, count = float(values.sum(dtype=np.float64)), len(values)
         ended = time.perf_counter()
     return {
         "at_s": [at - memory.at_s[0] for at in memory.at_s],
@@ -92,7 +83,7 @@ def answer(request: Mapping[str, object]) -> dict[str, object]:
         "peak_bytes": serving.peak_bytes(),
         "n_tiles": count,
         "n_lattice": int(np.prod([-(-length // 256) for length in slide.size_px])),
-        "sum": float(total.sum()),
+        "sum": total,
         "plan_s": planned - started,
         "run_s": ended - planned,
     }
@@ -100,4 +91,4 @@ def answer(request: Mapping[str, object]) -> dict[str, object]:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    serving.serve(answer, includes=f"idx.tiling.{ENTRY} of a small encoder over the tissue, planning included")
+    serving.serve(answer, includes=f"idx.tiling.{ENTRY} of a small network over the tissue, planning included")
