@@ -30,6 +30,8 @@ _LOW, _HIGH = np.array([246.0, 183.0, 60.0]), np.array([12.0, 110.0, 125.0])
 """Colours of a core that is hardly and wholly within; neither is a colour of H&E."""
 _TINT, _TINT_OF_ALL, _LINE = 0.35, 0.15, 0.85
 """Opacities: of cores that differ, of cores that are all alike, and of their borders."""
+_GLASS_SHARE = 0.25
+"""Places that differ less from the brightest, as a share of what the darkest does, are taken for glass."""
 _NOWHERE = -1
 
 
@@ -43,7 +45,7 @@ def plan_html(grid: TileGrid) -> str:
             tile = typical_tile(grid)
             pictures.append((f"tile {tile}, {grid.size_px} px" + (", its halo pale" if grid.halo_px else ""), tile_picture(grid, tile)))
     except PixelAccessError as error:
-        facts.append(("picture", f"none: {error}"))
+        facts.append(("not shown", str(error)))
     html = card("TileGrid", facts, pictures, height_px=height_px)
     if len(grid) == 0:
         return html
@@ -131,12 +133,13 @@ def _borders(values: Array) -> BoolArray:
 
 
 def typical_tile(grid: TileGrid) -> int:
-    """Tile to be shown enlarged: of those that are most within, one that is rather dark, since pale ones are mostly glass."""
+    """Tile to be shown enlarged: of those that are most within, one in the middle of those that are not as pale as glass."""
     fullest = np.flatnonzero(grid.tissue_fraction >= grid.tissue_fraction.max() - 1e-9)
     below, _ = _below(grid, (200, 200))
     x, y = (grid.core_bounds_um[fullest].reshape(-1, 2, 2).mean(axis=1) / np.asarray(grid.slide.size_um) * 200).astype(np.int64).clip(0, 199).T
-    darkness = np.argsort(below[y, x].sum(axis=-1), kind="stable")
-    return int(fullest[darkness[len(darkness) // 4]])
+    brightness = below[y, x].mean(axis=-1)
+    stained = np.flatnonzero(brightness <= brightness.max() - _GLASS_SHARE * np.ptp(brightness))
+    return int(fullest[stained[len(stained) // 2]])
 
 
 def tile_picture(grid: TileGrid, tile: int) -> RGBArray:
