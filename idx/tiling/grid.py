@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, overload
@@ -263,6 +264,10 @@ class TileGrid:
             raise IndexError(f"tile must be one of {len(self)}; got {position} (slide '{self.slide.name}'). Count from 0.")
         row = self.select(np.array([position])).to_frame().iloc[0]
         return row.rename(int(position) % len(self))
+
+    def __iter__(self) -> Iterator[pd.Series[float]]:
+        """Rows of :meth:`to_frame`, one by one."""
+        return (row for _, row in self.to_frame().iterrows())
 
     def as_map(self, values: Array, *, missing: Any = np.nan) -> Array:
         """Put one value per tile (n, ...) where the tiles lie: (rows, columns, ...) of the full lattice, ``missing`` where there is none.

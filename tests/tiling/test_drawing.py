@@ -90,6 +90,9 @@ def test_a_region_is_framed():
     assert picture[104:416:40, 520].tolist() == [[0, 0, 0]] * 8  # left edge: 500 um of 1000
     assert picture[104, 540:900:60].tolist() == [[0, 0, 0]] * 6
     assert picture[250, 500].tolist() == [GREY] * 3
+    # Half a pixel is a hundredth of this slide: edges are those of pixels, not their centres.
+    picture, _ = plan_picture(plan(grey(40, 20), size_px=5, bounds_um=(4.75, 1.75, 14.75, 7.75)))
+    assert picture[200:300:20, 260].tolist() == [[0, 0, 0]] * 5
 
 
 @pytest.mark.parametrize(("width", "text_um"), [(2000, 200), (120_000, 10_000), (40, 5)])
