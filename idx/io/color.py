@@ -12,6 +12,7 @@ from PIL import Image, ImageCms
 from idx._typing import RGBArray
 from idx.errors import FormatError
 from idx.io.slides_tiles import WHITE
+from idx.io.stored_tiles import StoredTiles
 from idx.slide import Level, PixelSource, TileRect
 
 
@@ -47,6 +48,11 @@ class ColorManagedPixels:
     def name(self) -> str:
         """Route of the pixels underneath."""
         return self._pixels.name
+
+    @property
+    def stored(self) -> StoredTiles | None:
+        """Stored tiles of the pixels underneath, where they are known: their order is that of plans."""
+        return getattr(self._pixels, "stored", None)
 
     @property
     def levels(self) -> tuple[Level, ...]:

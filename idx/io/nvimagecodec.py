@@ -68,8 +68,8 @@ class NvImageCodecPixels:
     def __init__(self, pixels: StoredPixels) -> None:
         self._codec: Any = require("nvidia.nvimgcodec", extra="nvimagecodec", purpose="decoding tiles on a GPU")
         self._pixels = pixels
-        self._stored = pixels.stored
-        for level, decoder in enumerate(self._stored.decoders):
+        self.stored = pixels.stored
+        for level, decoder in enumerate(self.stored.decoders):
             if not isinstance(decoder, JpegTiles | Jpeg2000Tiles):
                 raise self._unsupported(level, "another compression")
             if isinstance(decoder, Jpeg2000Tiles) and decoder.is_ycbcr:
@@ -133,13 +133,13 @@ class NvImageCodecPixels:
             raise MissingDependency(f"nvImageCodec must have a CUDA device, or the CPU; got '{target}' ({self._place}). Open the slide without decoder=.")
         shape = (len(tiles), tiles[0].height_px, tiles[0].width_px, 3)
         checked_batch(np.broadcast_to(np.uint8(WHITE), shape), tiles, self.levels, where=self._place)
-        wanted = self._stored.wanted(tiles)
+        wanted = self.stored.wanted(tiles)
         # Tiles of which nothing is stored stay white.
-        blocks = {key: block for key in wanted if (block := self._stored.fetch(*key)) is not None}
+        blocks = {key: block for key in wanted if (block := self.stored.fetch(*key)) is not None}
         batch = torch.full(shape, WHITE, dtype=torch.uint8, device=target)
         for (level, number), pixels in self._decode(blocks, target).items():
             for request in wanted[level, number]:
-                paste(batch[request], tiles[request], pixels, number, self._stored.layouts[level])
+                paste(batch[request], tiles[request], pixels, number, self.stored.layouts[level])
         if target.type == "cuda":
             torch.cuda.current_stream(target).synchronize()
         return batch
@@ -161,7 +161,7 @@ class NvImageCodecPixels:
 
     def _stream(self, key: _Key, block: bytes, device: torch.device) -> Any:
         """Whole stream of a stored tile, as nvImageCodec takes it."""
-        decoder = self._stored.decoders[key[0]]
+        decoder = self.stored.decoders[key[0]]
         try:
             if not isinstance(decoder, JpegTiles):
                 return self._codec.CodeStream(block)
@@ -178,7 +178,7 @@ class NvImageCodecPixels:
         """Decode streams of one level in one call; None stands for those that failed."""
         import torch
 
-        decoder = self._stored.decoders[level]
+        decoder = self.stored.decoders[level]
         leaves_colours = isinstance(decoder, JpegTiles) and decoder.colorspace == RGB
         colours = self._codec.ColorSpec.SYCC if leaves_colours else self._codec.ColorSpec.SRGB
         params = self._codec.DecodeParams(apply_exif_orientation=False, color_spec=colours)
@@ -213,39 +213,39 @@ class NvImageCodecPixels:
         if image is None:
             raise self._undecoded(key, block, device, "nothing from nvImageCodec")
         pixels = torch.from_dlpack(image) if device.type == "cuda" else torch.from_numpy(np.asarray(image))
-        width, height = self._stored.layouts[key[0]].size_within(key[1])
+        width, height = self.stored.layouts[key[0]].size_within(key[1])
         if pixels.dtype != torch.uint8 or pixels.ndim != 3 or pixels.shape[0] < height or pixels.shape[1] < width or pixels.shape[2] != 3:
             raise self._undecoded(key, block, device, f"{pixels.dtype} {tuple(pixels.shape)} from nvImageCodec")
         return pixels
 
     def _compare(self, key: _Key, pixels: torch.Tensor, block: bytes, device: torch.device) -> None:
         """Refuse a level whose tile looks different on the CPU."""
-        expected = self._stored.decode(*key, block).astype(np.float64)
+        expected = self.stored.decode(*key, block).astype(np.float64)
         got = pixels.cpu().numpy()
         difference = float(np.abs(expected - got).mean()) if got.shape == expected.shape else np.inf
         if difference > SAME_PICTURE_LEVELS:
             raise FormatError(
                 f"tiles must look the same from nvImageCodec on '{device}' and on the CPU; got a mean difference of {difference:.1f} grey levels "
-                f"(level {key[0]}, tile {key[1]}, {self._stored.files[key[0]].path}). Open the slide without decoder=."
+                f"(level {key[0]}, tile {key[1]}, {self.stored.files[key[0]].path}). Open the slide without decoder=."
             )
 
     def _undecoded(self, key: _Key, block: bytes, device: torch.device, why: str) -> FormatError:
         """Error of a tile that only the device does not decode; a damaged one raises what it raises on the CPU."""
-        self._stored.decode(*key, block)
+        self.stored.decode(*key, block)
         return FormatError(
             f"stored tile must decode on '{device}'; got: {why}, while imagecodecs decodes it (level {key[0]}, tile {key[1]}, "
-            f"{self._stored.files[key[0]].path}). Check that nvImageCodec finds nvJPEG and nvJPEG2000, or open the slide without decoder=."
+            f"{self.stored.files[key[0]].path}). Check that nvImageCodec finds nvJPEG and nvJPEG2000, or open the slide without decoder=."
         )
 
     def _unsupported(self, level: int, coding: str) -> FormatError:
         return FormatError(
-            f"tiles must be JPEG, or JPEG 2000 in RGB, to be decoded by nvImageCodec; got {coding} (level {level}, {self._stored.files[level].path}). "
+            f"tiles must be JPEG, or JPEG 2000 in RGB, to be decoded by nvImageCodec; got {coding} (level {level}, {self.stored.files[level].path}). "
             "Open the slide without decoder=."
         )
 
     @property
     def _place(self) -> str:
-        return str(self._stored.files[0].path)
+        return str(self.stored.files[0].path)
 
 
 def whole_jpeg(block: bytes, tables: bytes | None = None) -> bytes:

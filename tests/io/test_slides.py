@@ -16,6 +16,7 @@ from idx.errors import GeometryError, PixelAccessError
 from idx.io.slides import open_slide
 from idx.io.slides_tiles import level_of
 from idx.slide import PixelSource, TileRect
+from idx.tiling import plan
 
 LOSSLESS = {
     "tiff-none": {"compression": None},
@@ -343,3 +344,9 @@ def test_frames_in_full_order_may_have_groups_without_positions(tmp_path):
     level.save_as(file)
     with open_slide(tmp_path / "dicom") as slide:
         np.testing.assert_array_equal(slide.read_region(0, 0, width_px=make.WIDTH, height_px=make.HEIGHT), pixels)
+
+
+def test_managed_colours_are_planned_in_the_same_order(tmp_path):
+    make.write_tiff(tmp_path / "a.tif", iccprofile=make.srgb_profile())
+    plain, managed = (open_slide(tmp_path / "a.tif", icc=icc) for icc in (False, True))
+    assert plan(plain, size_px=16, mpp=0.25).fingerprint == plan(managed, size_px=16, mpp=0.25).fingerprint
