@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -167,12 +168,12 @@ class TileLayout:
     counts: IntArray
     doubt: str = ""
 
-    @property
+    @cached_property
     def n_columns(self) -> int:
         """Stored tiles in a row."""
         return -(-self.width_px // self.tile_width_px)
 
-    @property
+    @cached_property
     def n_rows(self) -> int:
         """Rows of stored tiles."""
         return -(-self.height_px // self.tile_height_px)

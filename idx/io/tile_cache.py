@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict, deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -56,14 +56,14 @@ class TileMemory:
                 self._n_bytes += memory.nbytes
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Kept:
     """A decoded tile that several requests may need; ``pixels`` is None where nothing is stored."""
 
     memory: RGBArray | None = None
     pixels: RGBArray | None = None
     error: BaseException | None = None
-    is_ready: threading.Event = field(default_factory=threading.Event)
+    is_ready: bool = False
     n_users: int = 1
 
     @property
@@ -91,13 +91,15 @@ class TileCache:
         # The source used last comes last, and so does each source's tile.
         self._kept: OrderedDict[int, OrderedDict[Key, Kept]] = OrderedDict()
         self._n_bytes: dict[int, int] = {}
+        self._n_bytes_of_all = 0
         self._gone: deque[int] = deque()
         self._lock = threading.Lock()
+        self._is_published = threading.Condition(self._lock)
 
     @property
     def n_bytes(self) -> int:
         """Bytes of the decoded tiles that are kept."""
-        return sum(self._n_bytes.values())
+        return self._n_bytes_of_all
 
     def holds(self, source: int, key: Key) -> bool:
         """Whether a tile is kept or being decoded."""
@@ -107,28 +109,32 @@ class TileCache:
         """Return a tile and whether the caller must decode and publish it; no tile where another thread is at it and the caller may not wait."""
         with self._lock:
             self._sweep()
-            tiles = self._kept.setdefault(source, OrderedDict())
+            tiles = self._kept.get(source)
+            if tiles is None:
+                tiles = self._kept[source] = OrderedDict()
             self._kept.move_to_end(source)
             kept = tiles.get(key)
             if kept is None:
                 kept = tiles[key] = Kept()
                 return kept, True
-            if not may_wait and not kept.is_ready.is_set():
+            if not kept.is_ready and not may_wait:
                 return None, False
             tiles.move_to_end(key)
             kept.n_users += 1
-        kept.is_ready.wait()
+            while not kept.is_ready:
+                self._is_published.wait()
         return kept, False
 
     def publish(self, source: int, key: Key, kept: Kept) -> None:
         """Hand a claimed tile to all who wait for it; one that failed is told to them and forgotten."""
         with self._lock:
-            tiles = self._kept.get(source, OrderedDict())
-            if kept.error is not None and tiles.get(key) is kept:
+            tiles = self._kept[source]
+            if kept.error is None:
+                self._count(source, kept.n_bytes)
+            else:
                 del tiles[key]
-            elif tiles.get(key) is kept:
-                self._n_bytes[source] = self._n_bytes.get(source, 0) + kept.n_bytes
-        kept.is_ready.set()
+            kept.is_ready = True
+            self._is_published.notify_all()
 
     def release(self, source: int, kept: Kept, *, quota_bytes: int) -> None:
         """Say that a tile is no longer in use; beyond its source's quota, or the capacity, the longest unused are dropped."""
@@ -136,7 +142,7 @@ class TileCache:
             kept.n_users -= 1
             while self._n_bytes.get(source, 0) > quota_bytes and self._drop_oldest(source):
                 pass
-            while self.n_bytes > self.capacity_bytes and any(self._drop_oldest(other) for other in list(self._kept)):
+            while self._n_bytes_of_all > self.capacity_bytes and any(self._drop_oldest(other) for other in list(self._kept)):
                 pass
 
     def _drop_oldest(self, source: int) -> bool:
@@ -148,9 +154,13 @@ class TileCache:
 
     def _drop(self, source: int, tiles: OrderedDict[Key, Kept], key: Key) -> None:
         kept = tiles.pop(key)
-        self._n_bytes[source] = self._n_bytes.get(source, 0) - kept.n_bytes
+        self._count(source, -kept.n_bytes)
         if kept.memory is not None:
             self.memory.give_back(kept.memory)
+
+    def _count(self, source: int, n_bytes: int) -> None:
+        self._n_bytes[source] = self._n_bytes.get(source, 0) + n_bytes
+        self._n_bytes_of_all += n_bytes
 
     def leave(self, source: int) -> None:
         """Say that a source is gone. Takes no lock: the collector may call it in the middle of any line of this class."""

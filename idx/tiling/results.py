@@ -125,9 +125,9 @@ def errors_frame(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
     """Rows of failures as a table, one per tile, in plan order; the last word on a tile counts."""
     import pandas as pd
 
-    frame = pd.DataFrame(list(rows), columns=["tile", "level0_x_px", "level0_y_px", "stage", "error"])
-    frame = frame.drop_duplicates("tile", keep="last").sort_values("tile", ignore_index=True)
-    return frame.astype({"tile": np.int64, "level0_x_px": np.float64, "level0_y_px": np.float64, "stage": object, "error": object})
+    types = {"tile": np.int64, "level0_x_px": np.float64, "level0_y_px": np.float64, "stage": object, "error": object}
+    last = {row["tile"]: row for row in rows}
+    return pd.DataFrame({name: np.array([last[tile][name] for tile in sorted(last)], dtype=dtype) for name, dtype in types.items()})
 
 
 class Collected:

@@ -25,8 +25,8 @@ from idx.tiling.results import TileFailure
 if TYPE_CHECKING:
     import torch
 
-_TILES_PER_READ = 8
-"""Most tiles that a thread decodes from one look at the queue to the next: few enough that the threads of a batch end together."""
+_TILES_PER_READ = 32
+"""Most tiles that a thread reads at a time. Neighbours that are read together share more stored tiles, each of which is looked up once a read."""
 BATCHES_AHEAD = 2
 """Batches decoded or waiting beyond the one that is computed."""
 KEPT_BYTES = 64 << 20
