@@ -122,7 +122,7 @@ def _grouped(spans, n):  # type: ignore[no-untyped-def]  # numba
     return ordered[:kept].copy(), offsets
 
 
-def shared_parts(one: IntArray, other: IntArray, box: tuple[int, int, int, int]) -> tuple[IntArray, FloatArray]:
+def shared_parts(one: IntArray, other: IntArray, box: tuple[int, int, int, int], *, over: str = "union") -> tuple[IntArray, FloatArray]:
     """Compare the objects of two label images where both see: which share pixels, how many, and how alike their parts there are.
 
     Parameters
@@ -131,13 +131,15 @@ def shared_parts(one: IntArray, other: IntArray, box: tuple[int, int, int, int])
         Spans row by row and from left to right, in one coordinate system.
     box : tuple of int
         Left, top, right and bottom (half-open) of what both see.
+    over : str
+        "union", or "smaller" of the two.
 
     Returns
     -------
     pairs : int64 array (m, 3)
         Object of ``one``, object of ``other``, and the pixels that they share within the box.
     likeness : array (m,)
-        Greatest intersection over union between a 4-connected part of the one within the box and a part of the other.
+        Greatest intersection over union (or over the smaller) of a 4-connected part of the one within the box and a part of the other.
 
     Notes
     -----
@@ -156,14 +158,15 @@ def shared_parts(one: IntArray, other: IntArray, box: tuple[int, int, int, int])
     # First pairs of parts, then pairs of objects.
     key, where = np.unique(part_one[k_one] * len(area_other) + part_other[k_other], return_inverse=True)
     common = np.bincount(where, weights=pixels)
-    union = area_one[key // len(area_other)] + area_other[key % len(area_other)] - common
+    sizes = area_one[key // len(area_other)], area_other[key % len(area_other)]
+    whole = sizes[0] + sizes[1] - common if over == "union" else np.minimum(*sizes)
     first = np.zeros(len(key), np.int64)
     first[where] = np.arange(len(where))
     objects = np.stack([cut_one[k_one[first], OBJECT], cut_other[k_other[first], OBJECT]], axis=1).astype(np.int64)
     pairs, where = np.unique(objects, axis=0, return_inverse=True)
     where = where.ravel()
     likeness = np.zeros(len(pairs))
-    np.maximum.at(likeness, where, common / union)
+    np.maximum.at(likeness, where, common / whole)
     return np.concatenate([pairs, np.bincount(where, weights=common).astype(np.int64)[:, None]], axis=1), likeness
 
 

@@ -106,10 +106,11 @@ class SeamSweep:
         step = np.array([other.column - one.column, other.row - one.row])
         only_touch = self._windows.halo == 0
         if only_touch and np.abs(step).sum() == 1:
-            # What meets at the seam is compared along it, as if the one's last line of pixels were the other's first.
+            # What meets at the seam is compared along it, as if the one's last line of pixels were the other's first. What bulges over it by a few pixels
+            # has a much shorter line there, so that only the shorter one counts.
             spans = spans + np.array([0, step[1], step[0], step[0]], np.int32)
             low, high = low - (step < 0), high + (step > 0)
-        pairs, likeness = shared_parts(spans, other.spans, (int(low[0]), int(low[1]), int(high[0]), int(high[1])))
+        pairs, likeness = shared_parts(spans, other.spans, (int(low[0]), int(low[1]), int(high[0]), int(high[1])), over="smaller" if only_touch else "union")
         links = np.zeros(len(pairs), LINK)
         links["one"], links["other"], links["shared"] = pairs.T
         links["is_same"] = likeness >= SAME_IOU
