@@ -8,9 +8,11 @@ import sys
 
 import numpy as np
 import pytest
+from PIL import Image
 from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import RTStructureSetStorage
+from slide_files import picture, write_tiff
 
 import idx
 from idx.io.tables import read_table
@@ -177,3 +179,39 @@ def test_conformance_prints_and_writes_its_counts(real_data, tmp_path):
     assert result.returncode == 0, result.stderr
     assert "482 of 482 references matched" in result.stdout
     assert json.loads((tmp_path / "out" / "conformance.json").read_text())["summary"]["matched"] == 482
+
+
+@pytest.fixture
+def small_slide(tmp_path):
+    """A slide of 333 x 270 px of 0.25 um."""
+    write_tiff(tmp_path / "in.tif")
+    return tmp_path / "in.tif"
+
+
+def test_slide_convert_writes_a_region_at_another_resolution_and_says_what_it_wrote(small_slide, tmp_path):
+    out = tmp_path / "new" / "out.tif"
+    result = run_idx("slide", "convert", small_slide, out, "--mpp", 0.5, "--bounds-um", 10, 20, 60, 50, "--compression", "deflate", "--tile", 64)
+    assert result.returncode == 0, result.stderr
+    assert "0.5, 0.5 um/px" in result.stdout
+    with idx.open_slide(small_slide) as source, idx.open_slide(out) as copy:
+        region = idx.tiling.read_region(source, (10, 20, 60, 50), mpp=0.5)
+        np.testing.assert_array_equal(idx.tiling.read_region(copy).pixels, region.pixels)
+
+
+def test_slide_convert_writes_dicom(small_slide, tmp_path):
+    result = run_idx("slide", "convert", small_slide, tmp_path / "out.v2", "--format", "dicom", "--levels", 1, "--compression", "jpeg2000", "--quality", 100)
+    assert result.returncode == 0, result.stderr
+    assert "dicom" in result.stdout
+    assert [path.name for path in (tmp_path / "out.v2").iterdir()] == ["level-0.dcm"]
+
+
+def test_slide_convert_asks_before_it_replaces_and_takes_the_scale_of_a_flat_image(small_slide, tmp_path):
+    (tmp_path / "out.tif").write_text("precious")
+    result = run_idx("slide", "convert", small_slide, tmp_path / "out.tif")
+    assert result.returncode == 1
+    assert "must not exist" in result.stderr
+    assert (tmp_path / "out.tif").read_text() == "precious"
+    Image.fromarray(picture()).save(tmp_path / "flat.png")
+    result = run_idx("slide", "convert", tmp_path / "flat.png", tmp_path / "out.tif", "--slide-mpp", 0.4, "--overwrite")
+    assert result.returncode == 0, result.stderr
+    assert "0.4, 0.4 um/px" in result.stdout
