@@ -173,21 +173,23 @@ def _home_of_joined(arrivals: Arrivals, spans: IntArray, n: int) -> IntArray:
 
 def _kept(home: IntArray, candidate: IntArray, tile: IntArray, links: Array, rank: IntArray) -> BoolArray:
     """Whether candidates (n,) are kept; of two that exclude each other the one of lower rank is. ``candidate`` and ``tile`` are those of instances."""
-    mine, theirs = np.r_[links["one"], links["other"]], np.r_[links["other"], links["one"]]
-    of_candidate = candidate[mine] >= 0
-    mine, theirs = candidate[mine[of_candidate]], theirs[of_candidate]
+    me, them = np.r_[links["one"], links["other"]], np.r_[links["other"], links["one"]]
+    me, them = me[candidate[me] >= 0], them[candidate[me] >= 0]
+    mine, theirs = candidate[me], candidate[them]
     is_sure = home == MISSING
-    is_at_home = (candidate >= 0) & (home[candidate] == tile)
-    is_sure[candidate[is_at_home]] = True
-    kept = _independent(is_sure, mine, candidate[theirs], rank)
+    is_sure[candidate[(candidate >= 0) & (home[candidate] == tile)]] = True
+    kept = _independent(is_sure, mine, theirs, rank)
 
-    # Instances that are kept, or count as one that is.
-    counts = np.isin(candidate, np.flatnonzero(kept))
-    counts[theirs[kept[mine]]] = True
+    # What the home tile sees counts already where it is linked with something kept, of another tile: what one tile sees are different objects.
+    by_kept = kept[mine]
+    first, last = np.full(len(tile), np.iinfo(np.int64).max), np.full(len(tile), -1)
+    np.minimum.at(first, them[by_kept], tile[me[by_kept]])
+    np.maximum.at(last, them[by_kept], tile[me[by_kept]])
+    counts = (last[them] >= 0) & ((first[them] != tile[me]) | (last[them] != tile[me]))
     is_open = np.zeros_like(kept)
-    is_open[mine[(home[mine] == tile[theirs]) & ~counts[theirs]]] = True
-    is_open[candidate[counts & (candidate >= 0)]] = False
-    return kept | _independent(is_open & ~is_sure, mine, candidate[theirs], rank)
+    is_open[mine[(home[mine] == tile[them]) & ~counts]] = True
+    is_open[theirs[by_kept & (theirs >= 0)]] = False
+    return kept | _independent(is_open & ~is_sure, mine, theirs, rank)
 
 
 def _independent(is_valid: BoolArray, one: IntArray, other: IntArray, rank: IntArray) -> BoolArray:

@@ -72,6 +72,11 @@ class SeamSweep:
         self._remember(_View(column, row, _renumbered(spans, ~is_alone, len(self._instances))), instances[~is_alone])
         return objects_of(instances[is_alone], _renumbered(spans, is_alone, 0))
 
+    @property
+    def n_waiting(self) -> int:
+        """Views of objects that are held until no tile to come can see them."""
+        return len(self._instances)
+
     def _borders(self, column: int, row: int) -> Box:
         """Borders of what a tile sees; those of the slide are put out of reach, as nothing lies beyond them."""
         w = self._windows
