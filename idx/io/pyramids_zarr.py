@@ -70,17 +70,18 @@ class Multiscale:
 
 
 @contextmanager
-def new_multiscale(path: PathLike, scale: Multiscale, *, name: str, attributes: Mapping[str, Any]) -> Iterator[list[zarr.Array[Any]]]:
+def new_multiscale(path: PathLike, scale: Multiscale, *, name: str, attributes: Mapping[str, Any], overwrite: bool) -> Iterator[list[zarr.Array[Any]]]:
     """Make a pyramid, to be filled within the ``with`` block; the folder appears only when all went well.
 
     Parameters
     ----------
     path : path
-        Must not exist.
     scale : Multiscale
     name : str
     attributes : mapping
         Metadata beside NGFF's; its key "ome" is added to that.
+    overwrite : bool
+        Whether a Zarr folder at ``path`` may be replaced.
 
     Yields
     ------
@@ -90,14 +91,14 @@ def new_multiscale(path: PathLike, scale: Multiscale, *, name: str, attributes: 
     Raises
     ------
     FormatError
-        If something is at ``path`` already.
+        If something is at ``path`` already that may not be replaced.
     """
     import zarr
     from zarr.codecs import ZstdCodec
 
     target = Path(path)
-    if target.exists():
-        raise FormatError(f"a map must be written to a new folder; got '{target}', which exists. Choose another path or remove it.")
+    if target.exists() and not (overwrite and (target / "zarr.json").is_file()):
+        raise FormatError(f"a map must be written to a new folder; got '{target}', which exists. Choose another path, or pass overwrite=True for a map's.")
     partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
     try:
         group = zarr.create_group(partial, zarr_format=3, attributes={**attributes, "ome": {**scale.attributes(name), **attributes.get("ome", {})}})
@@ -117,6 +118,8 @@ def new_multiscale(path: PathLike, scale: Multiscale, *, name: str, attributes: 
                 )
             )
         yield levels
+        if target.exists():
+            shutil.rmtree(target)
         os.rename(partial, target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

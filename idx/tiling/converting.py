@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +19,7 @@ from idx.io.slides_writing_tiff import write_tiff
 from idx.io.stored_tiles import StoredTiles
 from idx.settings import current_settings
 from idx.slide import Slide
+from idx.tiling.coding import coded_in_threads
 from idx.tiling.grid import TileGrid
 from idx.tiling.reducing import halved_sizes, with_coarser_levels
 from idx.tiling.regions import Bounds, region_plan
@@ -28,8 +27,6 @@ from idx.tiling.running import stream
 
 Container = Literal["tiff", "dicom"]
 _SUFFIXES = (".tif", ".tiff")
-_CODED_AHEAD = 8
-"""Tiles per thread that are being coded or wait to be written."""
 
 
 def convert(
@@ -114,7 +111,7 @@ def convert(
     n_threads = workers or current_settings().workers
     with whole_or_nothing(target, overwrite=overwrite, is_folder=kind == "dicom") as partial:
         tiles = with_coarser_levels(_whole_tiles(grid, tile_px, workers=n_threads, progress=progress), list(to_write.sizes_px), tile_px=tile_px)
-        coded = _coded(tiles, tile_encoder(to_write), workers=n_threads)
+        coded = coded_in_threads(tiles, tile_encoder(to_write), workers=n_threads)
         (write_dicom if kind == "dicom" else write_tiff)(partial, to_write, coded)
     return target
 
@@ -191,8 +188,8 @@ def _lossy_compression(grid: TileGrid) -> LossyCompression | None:
         method = "ISO_10918_1" if isinstance(decoder, JpegTiles) else "ISO_15444_1" if isinstance(decoder, Jpeg2000Tiles) else None
         n_bytes = int(layout.counts.sum())
     else:
-        # JPEG is what flat JPEG files and nearly all of the scanners' own formats hold; the caller's arrays and plain pictures were not compressed.
-        method = "ISO_10918_1" if slide.source and slide.source.kind not in ("png", "tiff") else None
+        # Besides flat JPEG files, nearly all of the scanners' own formats hold JPEG.
+        method = "ISO_10918_1" if slide.source and (slide.source.kind == "jpeg" or slide.pixels.name == "openslide") else None
         n_bytes = _bytes_on_disk(Path(slide.source.path)) if slide.source else 0
     level = slide.levels[grid.level]
     return LossyCompression(method, 3 * level.width_px * level.height_px / n_bytes) if method and n_bytes else None
@@ -223,20 +220,3 @@ def _whole_tiles(grid: TileGrid, tile_px: int, *, workers: int, progress: bool |
             tile[y : y + side, x : x + side] = pixels
     if tile.size:
         yield tile
-
-
-def _coded(tiles: Iterable[tuple[int, RGBArray]], encode: Callable[[RGBArray], bytes], *, workers: int) -> Iterator[tuple[int, bytes]]:
-    """Code tiles in threads and yield them in their order."""
-    waiting: deque[tuple[int, Future[bytes]]] = deque()
-    with ThreadPoolExecutor(workers, thread_name_prefix="idx-encode") as pool:
-        try:
-            for level, tile in tiles:
-                waiting.append((level, pool.submit(encode, tile)))
-                if len(waiting) > _CODED_AHEAD * workers:
-                    level, block = waiting.popleft()
-                    yield level, block.result()
-            for level, block in waiting:
-                yield level, block.result()
-        finally:
-            for _, block in waiting:
-                block.cancel()

@@ -18,7 +18,8 @@ from idx.kernels.blending import halved_labels
 from idx.kernels.groups import counted
 from idx.kernels.spans import END, ROW, START, draw_spans
 from idx.tiling.grid import TileGrid
-from idx.tiling.maps import level_sizes
+from idx.tiling.maps import COARSEST_PX
+from idx.tiling.reducing import halved_sizes
 from idx.tiling.resolving import Objects
 from idx.tiling.results import TileBatch
 from idx.tiling.stitched_map import StitchedMap
@@ -28,7 +29,9 @@ _HELD_BYTES = 1 << 28
 """Blocks of a label image that are held in memory while objects are drawn into them."""
 
 
-def stitch_label_image(batches: Iterable[TileBatch], grid: TileGrid, *, out: PathLike | None = None, name: str = "labels", margin_px: int = 0) -> StitchedMap:
+def stitch_label_image(
+    batches: Iterable[TileBatch], grid: TileGrid, *, out: PathLike | None = None, name: str = "labels", margin_px: int = 0, overwrite: bool = False
+) -> StitchedMap:
     """Put label images of overlapping tiles together to one of the slide, in which each object has one number.
 
     Parameters
@@ -38,10 +41,12 @@ def stitch_label_image(batches: Iterable[TileBatch], grid: TileGrid, *, out: Pat
     grid : TileGrid
         The plan.
     out : path or None
-        A new ``.zarr``: OME-NGFF 0.5 pyramid, written while tiles come in. None: memory.
+        ``.zarr``: OME-NGFF 0.5 pyramid, written while tiles come in. None: memory.
     name : str
     margin_px : int
         Pixels that the function cut off each side of a tile.
+    overwrite : bool
+        Whether ``out`` may replace a map that is there.
 
     Returns
     -------
@@ -69,7 +74,7 @@ def stitch_label_image(batches: Iterable[TileBatch], grid: TileGrid, *, out: Pat
     objects = finished_objects(batches, grid, n_classes=0, margin_px=margin_px)
     plain = StitchedMap(None, grid, 1, name, np.zeros((0, 0)), (0.0, 1.0))
     width, height = plain.size_px
-    sizes = level_sizes(width, height)
+    sizes = halved_sizes(width, height, until_px=COARSEST_PX)
     if out is None:
         whole = np.zeros((height, width), np.int32)
         n = _draw_all(objects, _Memory(whole))
@@ -81,8 +86,8 @@ def stitch_label_image(batches: Iterable[TileBatch], grid: TileGrid, *, out: Pat
     if path.suffix.lower() != ".zarr":
         raise FormatError(f"out must end in .zarr; got '{path}' (label image '{name}'). Label images are kept as numbers.")
     scale = Multiscale(sizes, None, np.int32, 0, plain.mpp, plain.origin_um, "mode")
-    attributes = {"idx": {"slide": grid.slide.name, "fingerprint": grid.fingerprint}, "ome": {"image-label": {}}}
-    with new_multiscale(path, scale, name=name, attributes=attributes) as levels:
+    attributes = {"idx": {"fingerprint": grid.fingerprint}, "ome": {"image-label": {}}}
+    with new_multiscale(path, scale, name=name, attributes=attributes, overwrite=overwrite) as levels:
         blocks = _Blocks(levels[0])
         n = _draw_all(objects, blocks)
         blocks.flush()

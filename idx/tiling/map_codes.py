@@ -25,7 +25,7 @@ class Codes:
     value_range : tuple of float or None
         Values of the darkest and brightest code; those beyond are clipped. None stands for 0 to 1 and refuses them.
     colours : str or None
-        matplotlib colour map; None for grey.
+        matplotlib colour map; None for grey, which is RGB of equal channels: what reads slides reads RGB.
     name : str
         Of the map, for messages.
     """
@@ -60,18 +60,8 @@ class Codes:
     def _keeps(self) -> bool:
         return self.is_exact and self.value_range is None
 
-    @property
-    def n_pixel_channels(self) -> int:
-        """Channels of the pixels: 1 grey, 3 colour."""
-        return 3 if self.n_channels == 3 or self.colours is not None else 1
-
-    @property
-    def background(self) -> int:
-        """Code, in all channels, of what is not known."""
-        return 255 if self.n_pixel_channels == 3 else 0
-
     def encode(self, values: Array, weight: Array) -> Array:
-        """Turn values (y, x, c) with the known share (y, x) of each pixel into uint8 (y, x) or (y, x, 3)."""
+        """Turn values (y, x, c) with the known share (y, x) of each pixel into uint8 (y, x, 3)."""
         is_known = weight > 0
         if self.n_channels == 3:
             return np.where(is_known[..., None], np.rint(values), 255).astype(np.uint8)
@@ -88,7 +78,7 @@ class Codes:
         if self.colours is not None:
             return coloured(np.rint(share * 255.0).astype(np.uint8), self.colours, is_known=is_known)
         codes = np.rint(first) if self._keeps else 1.0 + np.rint(share * 254.0)
-        return np.where(is_known, codes, 0).astype(np.uint8)
+        return np.repeat(np.where(is_known, codes, 0).astype(np.uint8)[..., None], 3, axis=-1)
 
     def description(self, **facts: object) -> str:
         """ASCII JSON of how values became pixels, for the file."""

@@ -10,20 +10,25 @@ from typing import Any
 
 import numpy as np
 
-from idx._typing import Array, Pair, PathLike
+from idx._typing import Array, Pair, PathLike, RGBArray
 from idx.errors import FormatError, GeometryError
-from idx.io.pyramids_tiff import write_tiff_pyramid
 from idx.io.pyramids_zarr import Multiscale, new_multiscale, open_levels
+from idx.io.slides_writing import Compression, SlideToWrite, tile_encoder, whole_or_nothing
+from idx.io.slides_writing_tiff import write_tiff
 from idx.kernels.blending import plateau, pyramid_bands, ramp
+from idx.settings import current_settings
+from idx.tiling.coding import coded_in_threads
 from idx.tiling.grid import TileGrid
 from idx.tiling.map_codes import Codes
 from idx.tiling.map_tiles import BAND_PX, MapTiles, Rows, blended
+from idx.tiling.reducing import halved_sizes
 from idx.tiling.results import TileBatch
 from idx.tiling.stitched_map import StitchedMap
 from idx.tiling.windows import in_plan_order
 
+_TIFF_TILE_PX, _JPEG_QUALITY = 256, 90
 _TIFF_SUFFIXES = (".tif", ".tiff")
-_COARSEST_PX = 512
+COARSEST_PX = 512
 """A pyramid ends with the first level that is no larger."""
 _BLENDS = {"ramp": ramp, "core": plateau}
 
@@ -39,7 +44,8 @@ def stitch_map(
     blending: str = "ramp",
     value_range: Pair | None = None,
     colours: str | None = None,
-    compression: str | None = None,
+    compression: Compression | None = None,
+    overwrite: bool = False,
 ) -> StitchedMap:
     """Put maps of overlapping tiles together to one map of the slide, in memory or as a pyramid on disk.
 
@@ -52,7 +58,8 @@ def stitch_map(
     grid : TileGrid
         The plan.
     out : path or None
-        ``.tif``: tiled pyramidal TIFF of 8 bits, which OpenSlide, QuPath and napari open. ``.zarr``: OME-NGFF 0.5 with float values. None: memory.
+        ``.tif``: tiled pyramidal TIFF of 8 bits in RGB, which OpenSlide, QuPath, napari and :func:`idx.open_slide` open. ``.zarr``: OME-NGFF 0.5 with float
+        values. None: memory.
     name : str
     channel : int or None
         Take this one of several channels.
@@ -64,9 +71,11 @@ def stitch_map(
     value_range : tuple of float or None
         Values shown as darkest and brightest. A TIFF clips to it, and without it takes 0 to 1 and refuses values beyond; elsewhere None is what there is.
     colours : str or None
-        Name of a matplotlib colour map, in which a TIFF becomes RGB; None keeps it grey.
+        Name of a matplotlib colour map, for a TIFF and for notebooks; None keeps a TIFF grey.
     compression : str or None
-        Of a TIFF: "deflate" (None stands for it) or "jpeg".
+        Of a TIFF: "deflate" (None stands for it), "jpeg" or "none".
+    overwrite : bool
+        Whether ``out`` may replace a map that is there.
 
     Returns
     -------
@@ -111,9 +120,9 @@ def stitch_map(
         made = _in_memory(rows, plain, layout)
     elif kind in _TIFF_SUFFIXES:
         codes = Codes(layout.n_channels, layout.is_exact, value_range, colours, name)
-        return _to_tiff(rows, replace(plain, value_range=codes.shown_range), codes, compression or "deflate")
+        return _to_tiff(rows, replace(plain, value_range=codes.shown_range), codes, compression or "deflate", overwrite=overwrite)
     elif kind == ".zarr":
-        made = _to_zarr(rows, plain, layout, value_range)
+        made = _to_zarr(rows, plain, layout, value_range, overwrite=overwrite)
     else:
         raise FormatError(f"out must end in .tif or .zarr; got '{path}' (map '{name}'). A .tif shows 8 bits, a .zarr keeps values.")
     return made if value_range else replace(made, value_range=(0.0, 255.0) if layout.is_exact else _range_of(made.preview))
@@ -126,14 +135,6 @@ def _range_of(values: Array) -> Pair:
         return 0.0, 1.0
     low, high = float(known.min()), float(known.max())
     return low, high if high > low else low + 1.0
-
-
-def level_sizes(width: int, height: int) -> list[tuple[int, int]]:
-    """Sizes of the levels of a pyramid."""
-    sizes = [(width, height)]
-    while max(sizes[-1]) > _COARSEST_PX:
-        sizes.append((-(-sizes[-1][0] // 2), -(-sizes[-1][1] // 2)))
-    return sizes
 
 
 class _Pyramid:
@@ -163,7 +164,7 @@ def unknown_as_nan(values: Array, weight: Array) -> Array:
 def _in_memory(rows: Iterable[Rows], plain: StitchedMap, layout: MapTiles) -> StitchedMap:
     width, height = plain.size_px
     whole = np.empty((height, width, layout.n_channels), layout.dtype)
-    pyramid = _Pyramid(rows, len(level_sizes(width, height)))
+    pyramid = _Pyramid(rows, len(halved_sizes(width, height, until_px=COARSEST_PX)))
     done = 0
     for level, values, weight in pyramid:
         if level == 0:
@@ -173,12 +174,12 @@ def _in_memory(rows: Iterable[Rows], plain: StitchedMap, layout: MapTiles) -> St
     return replace(plain, values=values, levels=(values,), preview=layout.squeezed(pyramid.preview))
 
 
-def _to_zarr(rows: Iterable[Rows], plain: StitchedMap, layout: MapTiles, value_range: Pair | None) -> StitchedMap:
+def _to_zarr(rows: Iterable[Rows], plain: StitchedMap, layout: MapTiles, value_range: Pair | None, *, overwrite: bool) -> StitchedMap:
     assert plain.path is not None
-    sizes = level_sizes(*plain.size_px)
+    sizes = halved_sizes(*plain.size_px, until_px=COARSEST_PX)
     scale = Multiscale(sizes, layout.n_channels if layout.has_channels else None, layout.dtype, np.nan, plain.mpp, plain.origin_um, "mean")
     pyramid = _Pyramid(rows, len(sizes))
-    with new_multiscale(plain.path, scale, name=plain.name, attributes=_attributes(plain, layout, value_range)) as levels:
+    with new_multiscale(plain.path, scale, name=plain.name, attributes=_attributes(plain, layout, value_range), overwrite=overwrite) as levels:
         done = [0] * len(sizes)
         for level, values, weight in pyramid:
             here = slice(done[level], done[level] + len(values))
@@ -190,8 +191,8 @@ def _to_zarr(rows: Iterable[Rows], plain: StitchedMap, layout: MapTiles, value_r
 
 
 def _attributes(plain: StitchedMap, layout: MapTiles, value_range: Pair | None) -> dict[str, Any]:
-    """Metadata beside the geometry: the slide, and how viewers may show each channel."""
-    attributes: dict[str, Any] = {"idx": {"slide": plain.grid.slide.name, "fingerprint": plain.grid.fingerprint}}
+    """Metadata beside the geometry: the plan, and how viewers may show each channel. A slide's name may be a patient's: it is not in it."""
+    attributes: dict[str, Any] = {"idx": {"fingerprint": plain.grid.fingerprint}}
     if value_range is not None:
         low, high = (float(limit) for limit in value_range)
         labels = [f"{plain.name} {c}" for c in range(layout.n_channels)] if layout.has_channels else [plain.name]
@@ -200,26 +201,39 @@ def _attributes(plain: StitchedMap, layout: MapTiles, value_range: Pair | None) 
     return attributes
 
 
-def _to_tiff(rows: Iterable[Rows], plain: StitchedMap, codes: Codes, compression: str) -> StitchedMap:
+def _to_tiff(rows: Iterable[Rows], plain: StitchedMap, codes: Codes, compression: Compression, *, overwrite: bool) -> StitchedMap:
     assert plain.path is not None
     width, height = plain.size_px
-    n_levels = len(level_sizes(width, height))
+    n_levels = len(halved_sizes(width, height, until_px=COARSEST_PX))
     step = 2 ** (n_levels - 1)
-    sizes = [(-(-width // step) * step >> level, -(-height // step) * step >> level) for level in range(n_levels)]
-    pyramid = _Pyramid(_padded(rows, *sizes[0]), n_levels)
-    description = codes.description(mpp=plain.mpp, origin_um=plain.origin_um, size_px=(width, height), slide=plain.grid.slide.name)
-    bands = ((level, codes.encode(values, weight)) for level, values, weight in pyramid)
-    write_tiff_pyramid(
-        plain.path,
-        bands,
-        sizes=sizes,
-        n_channels=codes.n_pixel_channels,
+    sizes = tuple((-(-width // step) * step >> level, -(-height // step) * step >> level) for level in range(n_levels))
+    half = np.asarray(plain.mpp) / 2.0
+    corner = np.asarray(plain.origin_um) - half + np.asarray(plain.grid.slide.mpp) / 2.0
+    written = SlideToWrite(
+        sizes_px=sizes,
+        tile_px=_TIFF_TILE_PX,
         mpp=plain.mpp,
         compression=compression,
-        background=codes.background,
-        description=description,
+        quality=_JPEG_QUALITY,
+        description=codes.description(mpp=plain.mpp, origin_um=plain.origin_um, size_px=(width, height)),
+        offset_um=(float(corner[0]), float(corner[1])),
+        source_size_um=plain.grid.slide.size_um,
+        is_resampled=True,
     )
+    pyramid = _Pyramid(_padded(rows, *sizes[0]), n_levels)
+    tiles = ((level, tile) for level, values, weight in pyramid for tile in _tiles(codes.encode(values, weight)))
+    with whole_or_nothing(plain.path, overwrite=overwrite) as partial:
+        write_tiff(partial, written, coded_in_threads(tiles, tile_encoder(written), workers=current_settings().workers))
     return replace(plain, preview=pyramid.preview if codes.n_channels > 1 else pyramid.preview[..., 0])
+
+
+def _tiles(band: RGBArray) -> Iterator[RGBArray]:
+    """Tiles of a band of rows; where it ends within one, its last pixels are repeated."""
+    for y in range(0, len(band), _TIFF_TILE_PX):
+        for x in range(0, band.shape[1], _TIFF_TILE_PX):
+            tile = band[y : y + _TIFF_TILE_PX, x : x + _TIFF_TILE_PX]
+            missing = [(0, _TIFF_TILE_PX - n) for n in tile.shape[:2]]
+            yield np.pad(tile, [*missing, (0, 0)], mode="edge")
 
 
 def _padded(rows: Iterable[Rows], width: int, height: int) -> Iterator[Rows]:
