@@ -6,12 +6,14 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 import slide_files as make
 import tifffile
 from array_slides import ArrayPixels, array_slide
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from idx.errors import FormatError, GeometryError, PixelAccessError, UnitError
 from idx.io.slides import open_slide
@@ -146,6 +148,32 @@ def test_colours_and_the_objective_come_along_but_no_names(tmp_path):
         assert b"slide convert" in content
         for secret in (b"Doe", b"Jane", b"1970", b"A12", b"Aperio"):
             assert secret not in content
+
+
+@pytest.mark.parametrize(
+    ("kind", "backend", "method"),
+    [
+        ("jpeg-tiff", None, "ISO_10918_1"),
+        ("jpeg-tiff", "openslide", "ISO_10918_1"),
+        ("deflate-tiff", None, None),
+        ("png", None, None),
+        ("jpg", None, "ISO_10918_1"),
+    ],
+)
+def test_earlier_loss_is_not_forgotten_by_a_lossless_copy(tmp_path, kind, backend, method):
+    path = tmp_path / f"in.{kind[-3:]}"
+    if kind.endswith("tiff"):
+        make.write_tiff(path, compression=kind.split("-")[0], levels=(1,))
+    else:
+        Image.fromarray(make.picture()).save(path)
+    with open_slide(path, mpp=None if kind.endswith("tiff") else 0.25, backend=backend) as slide:
+        convert(slide, tmp_path / "a", tile_px=64, compression="none")
+    header = pydicom.dcmread(tmp_path / "a" / "level-0.dcm", stop_before_pixels=True)
+    assert header.LossyImageCompression == ("00" if method is None else "01")
+    assert header.get("LossyImageCompressionMethod") == method
+    if method:
+        # Of the pixels to the file, but for what is in it besides them.
+        assert float(header.LossyImageCompressionRatio) == pytest.approx(make.WIDTH * make.HEIGHT * 3 / path.stat().st_size, rel=0.05)
 
 
 @pytest.mark.parametrize("name", ["a.tif", "a"])
