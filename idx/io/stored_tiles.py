@@ -7,10 +7,13 @@ from collections.abc import Callable, Sequence
 from itertools import count
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import numpy as np
+
 from idx._typing import RGBArray
 from idx.errors import PixelAccessError
 from idx.io.slides_tiles import WHITE, ReadOnlyFile, TileLayout, checked_batch, levels_of
 from idx.io.tile_cache import SHARED, Kept, Key, TileCache
+from idx.kernels.pasting import paste_parts
 from idx.slide import TileRect
 
 if TYPE_CHECKING:
@@ -119,11 +122,20 @@ class StoredTiles:
                 self._decode_kept(kept, key)
             if kept.error is not None:
                 raise kept.error
-            for number in requests:
-                paste(batch[number], tiles[number], kept.pixels, stored, layout)
+            self._paste(batch, tiles, requests, kept, stored, layout)
         finally:
             self._cache.release(self._number, kept, quota_bytes=_quota_bytes(layout, tiles[requests[0]].height_px))
         return True
+
+    @staticmethod
+    def _paste(batch: RGBArray, tiles: Sequence[TileRect], requests: Sequence[int], kept: Kept, stored: int, layout: TileLayout) -> None:
+        """Copy a kept tile into the requests that touch it."""
+        if kept.memory is None or not batch.flags.c_contiguous:
+            for number in requests:
+                paste(batch[number], tiles[number], kept.pixels, stored, layout)
+            return
+        parts = [(number, *overlap(tiles[number], stored, layout)) for number in requests]
+        paste_parts(batch, kept.memory, np.array(parts, dtype=np.int64))
 
     def _decode_kept(self, kept: Kept, key: Key) -> None:
         layout = self.layouts[key[0]]
@@ -171,10 +183,16 @@ def _quota_bytes(layout: TileLayout, height_px: int) -> int:
 
 def paste(target: Pixels, tile: TileRect, pixels: Pixels | None, stored: int, layout: TileLayout) -> None:
     """Copy the overlap of a stored tile with a requested one (arrays, or tensors of one device); what is stored beyond the border is padding and stays out."""
+    to_y, to_x, y, x, height, width = overlap(tile, stored, layout)
+    part: Any = target[to_y : to_y + height, to_x : to_x + width]
+    part[...] = WHITE if pixels is None else pixels[y : y + height, x : x + width]
+
+
+def overlap(tile: TileRect, stored: int, layout: TileLayout) -> tuple[int, int, int, int, int, int]:
+    """Where a stored tile and a requested one overlap within the level: top and left in the requested, top and left in the stored, height, width."""
     row, column = divmod(stored, layout.n_columns)
     x, y = column * layout.tile_width_px, row * layout.tile_height_px
     left, top = max(tile.x_px, x), max(tile.y_px, y)
     right = min(tile.x_px + tile.width_px, x + layout.tile_width_px, layout.width_px)
     bottom = min(tile.y_px + tile.height_px, y + layout.tile_height_px, layout.height_px)
-    part: Any = target[top - tile.y_px : bottom - tile.y_px, left - tile.x_px : right - tile.x_px]
-    part[...] = WHITE if pixels is None else pixels[top - y : bottom - y, left - x : right - x]
+    return top - tile.y_px, left - tile.x_px, top - y, left - x, bottom - top, right - left
