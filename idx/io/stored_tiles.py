@@ -19,6 +19,8 @@ from idx.slide import TileRect
 if TYPE_CHECKING:
     import torch
 
+_GAP_BYTES, _RUN_BYTES = 16 << 10, 1 << 20
+"""Tiles no further apart than the one are read together, up to the other: each read waits by itself, for the disk, the network or the interpreter."""
 _LEAST_BYTES = 32 << 20
 """Decoded tiles that a slide may keep however small it is."""
 _DECODE_ERRORS = (ValueError, RuntimeError, TypeError, NotImplementedError)  # tifffile's and struct's errors are ValueErrors
@@ -100,17 +102,22 @@ class StoredTiles:
             if not self.layouts[tile.level].holds(tile):
                 batch[number] = WHITE
         # Those that another thread is decoding come last.
-        late = [key for key, requests in wanted.items() if not self._deliver(key, requests, batch, tiles, may_wait=False)]
+        blocks = _Blocks(self, list(wanted))
+        late = [key for key, requests in wanted.items() if not self._deliver(key, requests, batch, tiles, blocks, may_wait=False)]
         for key in late:
-            self._deliver(key, wanted[key], batch, tiles, may_wait=True)
+            self._deliver(key, wanted[key], batch, tiles, blocks, may_wait=True)
 
-    def _deliver(self, key: Key, requests: list[int], batch: RGBArray, tiles: Sequence[TileRect], *, may_wait: bool) -> bool:
+    def holds(self, key: Key) -> bool:
+        """Whether a decoded tile is kept, or about to be."""
+        return self._cache.holds(self._number, key)
+
+    def _deliver(self, key: Key, requests: list[int], batch: RGBArray, tiles: Sequence[TileRect], blocks: _Blocks, *, may_wait: bool) -> bool:
         """Put one stored tile into the requests that touch it; False where it is being decoded elsewhere and the caller may not wait."""
         level, stored = key
         layout = self.layouts[level]
-        if len(requests) == 1 and layout.is_stored(tiles[requests[0]], stored) and not self._cache.holds(self._number, key):
+        if len(requests) == 1 and layout.is_stored(tiles[requests[0]], stored) and not self.holds(key):
             target = batch[requests[0]]
-            pixels = self._decoded(level, stored, target)
+            pixels = self._decoded(key, blocks, target)
             if pixels is not target:
                 paste(target, tiles[requests[0]], pixels, stored, layout)
             return True
@@ -119,7 +126,7 @@ class StoredTiles:
             return False
         try:
             if is_mine:
-                self._decode_kept(kept, key)
+                self._decode_kept(kept, key, blocks)
             if kept.error is not None:
                 raise kept.error
             self._paste(batch, tiles, requests, kept, stored, layout)
@@ -137,11 +144,11 @@ class StoredTiles:
         parts = [(number, *overlap(tiles[number], stored, layout)) for number in requests]
         paste_parts(batch, kept.memory, np.array(parts, dtype=np.int64))
 
-    def _decode_kept(self, kept: Kept, key: Key) -> None:
+    def _decode_kept(self, kept: Kept, key: Key, blocks: _Blocks) -> None:
         layout = self.layouts[key[0]]
         try:
             kept.memory = self._cache.memory.take((layout.tile_height_px, layout.tile_width_px, 3))
-            kept.pixels = self._decoded(*key, kept.memory)
+            kept.pixels = self._decoded(key, blocks, kept.memory)
         except BaseException as error:  # whoever waits for this tile must hear of it, whatever it was
             kept.error = error
         if kept.memory is not None and kept.pixels is not kept.memory:
@@ -169,10 +176,45 @@ class StoredTiles:
             ) from error
         return pixels
 
-    def _decoded(self, level: int, stored: int, out: RGBArray) -> RGBArray | None:
+    def _decoded(self, key: Key, blocks: _Blocks, out: RGBArray) -> RGBArray | None:
         """Pixels of a stored tile, in ``out`` where they have its size; None where nothing is stored."""
-        block = self.fetch(level, stored)
-        return None if block is None else self.decode(level, stored, block, out)
+        block = blocks.take(key)
+        return None if block is None else self.decode(*key, block, out)
+
+
+class _Blocks:
+    """Bytes of the stored tiles of one call; those that lie together in the file are read together."""
+
+    def __init__(self, stored: StoredTiles, keys: Sequence[Key]) -> None:
+        self._stored = stored
+        self._keys = keys
+        self._read: dict[Key, bytes] = {}
+
+    def take(self, key: Key) -> bytes | None:
+        """Bytes of a tile, or None where nothing is stored."""
+        if key not in self._read:
+            run = self._run_from(key)
+            if key not in run or len(run) < 2:
+                return self._stored.fetch(*key)
+            start, last = run[key][0], run[next(reversed(run))]
+            together = self._stored.files[key[0]].read(start, sum(last) - start)
+            self._read.update({other: together[offset - start : offset - start + n_bytes] for other, (offset, n_bytes) in run.items()})
+        return self._read.pop(key)
+
+    def _run_from(self, key: Key) -> dict[Key, tuple[int, int]]:
+        """Offset and number of bytes of a tile and of those that follow it closely in the file and are wanted too."""
+        level = key[0]
+        layout = self._stored.layouts[level]
+        run: dict[Key, tuple[int, int]] = {}
+        start = end = int(layout.offsets[key[1]])
+        for other in self._keys[self._keys.index(key) :]:
+            offset, n_bytes = int(layout.offsets[other[1]]), int(layout.counts[other[1]])
+            if other[0] != level or not 0 <= offset - end <= _GAP_BYTES or offset + n_bytes - start > _RUN_BYTES:
+                break
+            if n_bytes and (other == key or not self._stored.holds(other)):
+                run[other] = offset, n_bytes
+                end = offset + n_bytes
+        return run
 
 
 def _quota_bytes(layout: TileLayout, height_px: int) -> int:

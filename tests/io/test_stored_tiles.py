@@ -192,3 +192,18 @@ def test_a_slide_keeps_what_its_rows_need_and_gives_way_to_others(tmp_path):
     assert cache.n_bytes <= 20_000
     assert not cache.holds(slides[0].stored._number, (0, 0))
     assert cache.holds(slides[1].stored._number, (0, 80))
+
+
+def test_tiles_that_lie_together_are_read_together(tmp_path, monkeypatch):
+    pixels = noise(60, 64)
+    counted = Counted(tmp_path / "a", pixels)
+    reads, read = [], counted.stored.files[0].read
+    monkeypatch.setattr(counted.stored.files[0], "read", lambda offset, n_bytes: reads.append((offset, n_bytes)) or read(offset, n_bytes))
+    np.testing.assert_array_equal(counted.read((0, 0, 64, 60))[0], pixels)
+    assert reads == [(0, 20 * 16 * 12 * 3)]
+    counted.stored._cache.forget(counted.stored._number)
+    reads.clear()
+    counted.layout.offsets[10:] += 100_000  # too far to be read over
+    with pytest.raises(PixelAccessError, match="cut off"):
+        counted.read((0, 0, 64, 60))
+    assert reads[0] == (0, 10 * 16 * 12 * 3)
