@@ -11,6 +11,8 @@ from idx._typing import Array, FloatArray, IntArray
 from idx.kernels.compiled import compiled
 
 OBJECT, ROW, START, END = range(4)
+_TABLE_LABELS = 1 << 16
+"""Labels below this are looked up in a table."""
 
 
 def find_spans(labels: Array, *, x: int = 0, y: int = 0) -> IntArray:
@@ -55,6 +57,32 @@ def _find(labels, x, y):  # type: ignore[no-untyped-def]  # numba
             spans[n, 0], spans[n, 1], spans[n, 2], spans[n, 3] = label, row + y, first + x, width + x
             n += 1
     return spans[:n].copy()
+
+
+def number_objects(spans: IntArray) -> IntArray:
+    """Number the objects of spans 0..n-1 in the order of their labels, in place; return these labels (n,)."""
+    greatest = int(spans[:, OBJECT].max(initial=0))
+    # A table of all labels is quicker than sorting, as long as they are not far apart.
+    if greatest < _TABLE_LABELS:
+        return np.asarray(_number(spans, greatest))
+    labels, spans[:, OBJECT] = np.unique(spans[:, OBJECT], return_inverse=True)
+    return labels.astype(np.int64)
+
+
+@compiled()
+def _number(spans, greatest):  # type: ignore[no-untyped-def]  # numba
+    number = np.full(greatest + 1, -1, np.int32)
+    for k in range(len(spans)):
+        number[spans[k, 0]] = 0
+    labels = np.empty(greatest + 1, np.int64)
+    n = 0
+    for label in range(greatest + 1):
+        if number[label] == 0:
+            number[label], labels[n] = n, label
+            n += 1
+    for k in range(len(spans)):
+        spans[k, 0] = number[spans[k, 0]]
+    return labels[:n].copy()
 
 
 def measure_spans(spans: IntArray, n: int) -> tuple[IntArray, FloatArray, IntArray]:
@@ -147,27 +175,44 @@ def shared_parts(one: IntArray, other: IntArray, box: tuple[int, int, int, int],
     of their parts within the box both have the same.
     """
     cut_one, cut_other = _clipped(one, *box), _clipped(other, *box)
-    if len(cut_one) == 0 or len(cut_other) == 0:
-        return np.zeros((0, 3), np.int64), np.zeros(0)
     part_one, area_one = _parts(cut_one)
     part_other, area_other = _parts(cut_other)
     met = _met(cut_one, cut_other)
-    if len(met) == 0:
-        return np.zeros((0, 3), np.int64), np.zeros(0)
-    k_one, k_other, pixels = met.T
-    # First pairs of parts, then pairs of objects.
-    key, where = np.unique(part_one[k_one] * len(area_other) + part_other[k_other], return_inverse=True)
-    common = np.bincount(where, weights=pixels)
-    sizes = area_one[key // len(area_other)], area_other[key % len(area_other)]
-    whole = sizes[0] + sizes[1] - common if over == "union" else np.minimum(*sizes)
-    first = np.zeros(len(key), np.int64)
-    first[where] = np.arange(len(where))
-    objects = np.stack([cut_one[k_one[first], OBJECT], cut_other[k_other[first], OBJECT]], axis=1).astype(np.int64)
-    pairs, where = np.unique(objects, axis=0, return_inverse=True)
-    where = where.ravel()
-    likeness = np.zeros(len(pairs))
-    np.maximum.at(likeness, where, common / whole)
-    return np.concatenate([pairs, np.bincount(where, weights=common).astype(np.int64)[:, None]], axis=1), likeness
+    return _compared(met, cut_one[:, OBJECT], cut_other[:, OBJECT], part_one, part_other, area_one, area_other, over == "smaller")  # type: ignore[no-any-return]
+
+
+@compiled()
+def _compared(met, object_one, object_other, part_one, part_other, area_one, area_other, over_smaller):  # type: ignore[no-untyped-def]  # numba
+    """Pixels that pairs of objects share, and the greatest likeness of their parts, from the spans that overlap."""
+    n = len(met)
+    parts, objects = np.empty(n, np.int64), np.empty(n, np.int64)
+    for k in range(n):
+        i, j = met[k, 0], met[k, 1]
+        parts[k] = part_one[i] * len(area_other) + part_other[j]
+        objects[k] = np.int64(object_one[i]) * (1 << 32) + object_other[j]
+    common = np.zeros(n, np.int64)
+    order = np.argsort(parts)
+    # Of each pair of parts the first overlap in this order speaks; the others have 0 in common.
+    speaker = 0
+    for k in range(n):
+        if k == 0 or parts[order[k]] != parts[order[k - 1]]:
+            speaker = order[k]
+        common[speaker] += met[order[k], 2]
+    pairs, likeness = np.empty((n, 3), np.int64), np.zeros(n)
+    order = np.argsort(objects)
+    n_pairs = 0
+    for k in range(n):
+        at = order[k]
+        if k == 0 or objects[at] != objects[order[k - 1]]:
+            pairs[n_pairs, 0], pairs[n_pairs, 1], pairs[n_pairs, 2] = objects[at] >> 32, objects[at] & ((1 << 32) - 1), 0
+            n_pairs += 1
+        if common[at] == 0:
+            continue
+        sizes = area_one[part_one[met[at, 0]]], area_other[part_other[met[at, 1]]]
+        whole = min(sizes[0], sizes[1]) if over_smaller else sizes[0] + sizes[1] - common[at]
+        pairs[n_pairs - 1, 2] += common[at]
+        likeness[n_pairs - 1] = max(likeness[n_pairs - 1], common[at] / whole)
+    return pairs[:n_pairs].copy(), likeness[:n_pairs].copy()
 
 
 @compiled()

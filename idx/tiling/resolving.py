@@ -163,8 +163,10 @@ def _home_of_joined(arrivals: Arrivals, spans: IntArray, n: int) -> IntArray:
     owner, owned, pixels = owner[has_arrived], owned[has_arrived], pixels[has_arrived]
     if len(owner) == 0:
         return home
-    (owner, owned), where = np.unique(np.stack([owner, owned]), axis=1, return_inverse=True)
-    share = np.bincount(where.ravel(), pixels)
+    n_tiles = int(owned.max()) + 1
+    key, where = np.unique(owner.astype(np.int64) * n_tiles + owned, return_inverse=True)
+    share = np.bincount(where, pixels)
+    owner, owned = key // n_tiles, key % n_tiles
     last_is_best = np.lexsort((-owned, share))
     home[owner[last_is_best]] = owned[last_is_best]
     home[beyond > total - beyond] = UNPLANNED

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from idx._typing import Array, BoolArray, IntArray
-from idx.kernels.spans import OBJECT, count_values, find_spans, measure_spans, shared_parts
+from idx.kernels.spans import OBJECT, count_values, find_spans, measure_spans, number_objects, shared_parts
 from idx.tiling.resolving import LINK, RIVAL_SHARE, SAME_IOU, Objects, components, instance_dtype, objects_of, resolve
 from idx.tiling.windows import Arrivals, Box, Windows
 
@@ -59,7 +59,7 @@ class SeamSweep:
         left, top, right, bottom = w.box(column, row)
         x, y = column * w.core - w.halo, row * w.core - w.halo
         spans = find_spans(labels[top - y : bottom - y, left - x : right - x], x=left, y=top)
-        numbers, spans[:, OBJECT] = np.unique(spans[:, OBJECT], return_inverse=True)
+        numbers = number_objects(spans)
         area, sums, box = measure_spans(spans, len(numbers))
         instances = np.zeros(len(numbers), self._instances.dtype)
         instances["tile"], instances["label"], instances["area"], instances["bottom"] = tile, numbers, area, box[:, 3]

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.ndimage import label
 
-from idx.kernels.spans import count_values, draw_spans, find_spans, measure_spans, shared_parts, sorted_by_object
+from idx.kernels.spans import count_values, draw_spans, find_spans, measure_spans, number_objects, shared_parts, sorted_by_object
 
 
 def labels_of(seed: int, shape: tuple[int, int] = (23, 31)) -> np.ndarray:
@@ -103,3 +103,11 @@ def test_classes_are_counted_over_the_pixels_of_objects():
     for k in (1, 2, 3):
         assert counts[k].tolist() == [((labels == k) & (classes == c)).sum() for c in (1, 2, 3)]
     assert counts[0].tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("far", [9, 1 << 30])
+def test_objects_are_numbered_in_the_order_of_their_labels(far):
+    spans = find_spans(np.array([[far, 0, 3], [3, 7, 7]], dtype=np.int32))
+    assert number_objects(spans).tolist() == [3, 7, far]
+    assert spans[:, 0].tolist() == [2, 0, 0, 1]
+    assert number_objects(spans[:0]).tolist() == []
