@@ -11,7 +11,7 @@ from matplotlib.patches import Rectangle
 
 from idx._typing import Array, FloatArray, Pair, RGBArray
 from idx.errors import GeometryError, PixelAccessError
-from idx.tiling import TileGrid, read_region, read_tiles
+from idx.tiling import TileGrid, TileResult, read_region, read_tiles
 from idx.view.plot_style import INK, MUTED, VERMILION, bare, new_figure, scale_bar
 
 _LONGER_SIDE_PX = 900
@@ -79,10 +79,12 @@ def tile_map(grid: TileGrid, values: Array, *, label: str = "", limits: Pair | N
     GeometryError
         If there is not one value per tile.
     """
-    given = np.asarray(values, dtype=np.float64)
-    if given.shape not in ((len(grid),), (len(grid), 3)):
+    # The whole result of a run holds more than one could draw; numpy would only say that it is no number.
+    given = None if isinstance(values, TileResult) else np.asarray(values, dtype=np.float64)
+    if given is None or given.shape not in ((len(grid),), (len(grid), 3)):
+        got = repr(values) if given is None else given.shape
         raise GeometryError(
-            f"values must be one number, or red, green and blue, per tile ({len(grid)}); got {given.shape} (slide '{grid.slide.name}'). "
+            f"values must be one number, or red, green and blue, per tile ({len(grid)}); got {got} (slide '{grid.slide.name}'). "
             "Pass one column of result.values."
         )
     left, top, right, bottom = grid.bounds_um

@@ -11,7 +11,7 @@ from matplotlib.text import Text
 
 from idx.errors import GeometryError
 from idx.slide import Slide
-from idx.tiling import plan, read_tiles
+from idx.tiling import plan, read_tiles, run
 from idx.view import plot
 
 
@@ -103,6 +103,13 @@ def test_the_colour_scale_can_be_set(slide: Slide) -> None:
 def test_values_that_are_not_one_per_tile_are_refused(slide: Slide, shape: tuple[int, ...]) -> None:
     with pytest.raises(GeometryError, match="one number, or red, green and blue, per tile"):
         plot.tile_map(plan(slide, size_px=64, mpp=0.5), np.zeros(shape))
+
+
+def test_a_whole_result_is_refused_with_the_remedy(slide: Slide) -> None:
+    grid = plan(slide, size_px=64, mpp=0.5)
+    result = run(lambda tiles: tiles.float().mean(dim=(1, 2, 3)), slide, grid, device="cpu")
+    with pytest.raises(GeometryError, match=r"got TileResult\(.*Pass one column of result\.values"):
+        plot.tile_map(grid, result)
 
 
 def test_a_gallery_shows_tiles_as_they_are_read_with_their_cores(slide: Slide) -> None:
