@@ -153,10 +153,10 @@ def workers_here(monkeypatch):
         yield " ".join([name, *arguments]), getattr(module, kind)(), module.serve.__globals__["answer"]
 
 
-@pytest.mark.parametrize("offset_px", [0, 300])
-def test_whoever_is_here_delivers_the_same_pixels(offset_px, monkeypatch, tmp_path):
+@pytest.mark.parametrize(("offset_px", "tile_px"), [(0, 256), (300, 256), (0, 128)])
+def test_whoever_is_here_delivers_the_same_pixels(offset_px, tile_px, monkeypatch, tmp_path):
     made = written("jpeg", tmp_path)
-    wanted = lattice.lattice_over((COLUMNS * TILE, ROWS * TILE), offset_px=offset_px, mpp=0.5 if offset_px else None, own_mpp=mosaic.MPP)
+    wanted = lattice.lattice_over((COLUMNS * TILE, ROWS * TILE), tile_px=tile_px, offset_px=offset_px, mpp=0.5 if offset_px else None, own_mpp=mosaic.MPP)
     delivered = {}
     for name, peer, answer in workers_here(monkeypatch):
         path = tmp_path / f"{name}.npy"
@@ -166,7 +166,7 @@ def test_whoever_is_here_delivers_the_same_pixels(offset_px, monkeypatch, tmp_pa
         assert timed["wall_s"] > 0
     assert len(delivered) == 6
     for pixels in delivered.values():
-        assert pixels.shape == (len(wanted), TILE, TILE, 3)
+        assert pixels.shape == (len(wanted), tile_px, tile_px, 3)
         np.testing.assert_array_equal(pixels, delivered["openslide"])
 
 

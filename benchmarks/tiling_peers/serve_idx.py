@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -32,12 +32,14 @@ class Idx(Peer):
         """Open the slide and plan the tiles."""
         slide = idx.open_slide(path)
         grid = planned(slide, lattice)
+        # A plan is in the order of the file, which is row by row only where stored tiles are no larger than those that are asked for.
+        number = grid.row * lattice.columns + grid.column
 
         def call(keep: Keep) -> None:
             with slide:
-                for first, values in delivered(slide, grid, sampled if keep is discard else whole):
-                    for k in range(len(values) if keep is not discard else 0):
-                        keep(first + k, values[k])
+                for tiles, values in delivered(slide, grid, sampled if keep is discard else whole):
+                    for tile, value in zip(tiles, values, strict=True) if keep is not discard else ():
+                        keep(int(number[tile]), value)
 
         return call
 
@@ -52,18 +54,18 @@ def whole(batch: torch.Tensor) -> torch.Tensor:
     return batch
 
 
-def delivered(slide: idx.Slide, grid: idx.tiling.TileGrid, fn: Callable[[torch.Tensor], torch.Tensor]) -> Iterator[tuple[int, np.ndarray]]:
-    """Go through the tiles by this worker's entry; yield the first tile's number and what ``fn`` returned."""
+def delivered(slide: idx.Slide, grid: idx.tiling.TileGrid, fn: Callable[[torch.Tensor], torch.Tensor]) -> Iterator[tuple[Sequence[int], np.ndarray]]:
+    """Go through the tiles by this worker's entry; yield tiles of the plan and what ``fn`` returned for them."""
     options = {"device": "cpu", "batch_size": BATCH_SIZE, "workers": THREADS, "progress": False}
     if ENTRY == "run":
-        yield 0, idx.tiling.run(fn, slide, grid, **options).values
+        yield range(len(grid)), idx.tiling.run(fn, slide, grid, **options).values
     elif ENTRY == "stream":
         for batch in idx.tiling.stream(fn, slide, grid, **options):
-            yield int(batch.tiles[0]), batch.values
+            yield batch.tiles, batch.values
     else:
         for first in range(0, len(grid), BATCH_SIZE):
             tiles = range(first, min(first + BATCH_SIZE, len(grid)))
-            yield first, fn(torch.from_numpy(idx.tiling.read_tiles(grid, tiles))).numpy()
+            yield tiles, fn(torch.from_numpy(idx.tiling.read_tiles(grid, tiles))).numpy()
 
 
 if __name__ == "__main__":
