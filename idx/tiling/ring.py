@@ -59,7 +59,7 @@ class _Begun:
 
     grid: TileGrid
     tiles: IntArray
-    memory: RGBArray
+    place: _Place
     reads: dict[int, Future[dict[int, PixelAccessError]]]
     on_device: Future[torch.Tensor] | None = None
 
@@ -95,8 +95,8 @@ class _Memory:
     def take(self, shape: tuple[int, int, int, int]) -> RGBArray:
         n_bytes = math.prod(shape)
         with self._lock:
-            found = next((k for k in self._unused() if n_bytes <= len(self._pieces[k]) <= 2 * n_bytes), None)
-            # The piece used last comes last.
+            # The piece that was taken last comes last, and what is still in the processor's cache is written fastest.
+            found = next((k for k in reversed(self._unused()) if n_bytes <= len(self._pieces[k]) <= 2 * n_bytes), None)
             self._pieces.append(self._new(n_bytes) if found is None else self._pieces.pop(found))
             return self._pieces[-1][:n_bytes].reshape(shape)
 
@@ -119,6 +119,22 @@ class _Memory:
         import torch
 
         return torch.empty(n_bytes, dtype=torch.uint8, pin_memory=True).numpy()
+
+
+class _Place:
+    """Memory of a batch, taken when the first of its tiles is read: while a batch only waits to be read it needs none."""
+
+    def __init__(self, memory: _Memory, shape: tuple[int, int, int, int]) -> None:
+        self._memory, self._shape = memory, shape
+        self._pixels: RGBArray | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def pixels(self) -> RGBArray:
+        with self._lock:
+            if self._pixels is None:
+                self._pixels = self._memory.take(self._shape)
+            return self._pixels
 
 
 _MEMORY, _PINNED = _Memory(is_pinned=False), _Memory(is_pinned=True)
@@ -160,12 +176,16 @@ def _read_ahead(plan: Iterator[tuple[TileGrid, IntArray]], *, device: torch.devi
 def _begun(grid: TileGrid, tiles: IntArray, pool: ThreadPoolExecutor, memory: _Memory, *, device: torch.device, workers: int) -> _Begun:
     as_stored = _is_averaged_on(device, grid)
     width, height = grid.read_size_px if as_stored else (grid.size_px, grid.size_px)
-    pixels = memory.take((len(tiles), height, width, 3))
+    place = _Place(memory, (len(tiles), height, width, 3))
     if device.type == "cuda" and isinstance(grid.slide.pixels, DevicePixelSource):
-        return _Begun(grid, tiles, pixels, {}, pool.submit(_decoded_on, device, grid.slide.pixels, grid, tiles))
+        return _Begun(grid, tiles, place, {}, pool.submit(_decoded_on, device, grid.slide.pixels, grid, tiles))
     step = max(1, min(_TILES_PER_READ, -(-len(tiles) // workers)))
     parts = {k: slice(k, k + step) for k in range(0, len(tiles), step)}
-    return _Begun(grid, tiles, pixels, {k: pool.submit(read_each, pixels[part], grid, tiles[part], as_stored=as_stored) for k, part in parts.items()})
+    return _Begun(grid, tiles, place, {k: pool.submit(_read_part, place, grid, tiles, part, as_stored=as_stored) for k, part in parts.items()})
+
+
+def _read_part(place: _Place, grid: TileGrid, tiles: IntArray, part: slice, *, as_stored: bool) -> dict[int, PixelAccessError]:
+    return read_each(place.pixels[part], grid, tiles[part], as_stored=as_stored)
 
 
 def _is_averaged_on(device: torch.device, grid: TileGrid) -> bool:
@@ -186,14 +206,14 @@ def _ended(batch: _Begun, device: torch.device) -> _Read:
             return _Read(batch.grid, batch.tiles, batch.on_device.result())
         except PixelAccessError:
             # One damaged tile costs no other: the CPU reads them one by one.
-            failed = read_each(batch.memory, batch.grid, batch.tiles, as_stored=_is_averaged_on(device, batch.grid))
+            failed = read_each(batch.place.pixels, batch.grid, batch.tiles, as_stored=_is_averaged_on(device, batch.grid))
     for first, read in batch.reads.items():
         failed.update({first + k: error for k, error in read.result().items()})
     if not failed:
-        return _Read(batch.grid, batch.tiles, batch.memory)
+        return _Read(batch.grid, batch.tiles, batch.place.pixels)
     good = np.setdiff1d(np.arange(len(batch.tiles)), list(failed))
     failures = tuple(TileFailure(int(batch.tiles[k]), "read", error) for k, error in sorted(failed.items()))
-    return _Read(batch.grid, batch.tiles[good], batch.memory[good], failures)
+    return _Read(batch.grid, batch.tiles[good], batch.place.pixels[good], failures)
 
 
 def _wrapped(batches: Generator[_Read], device: torch.device) -> Generator[DecodedBatch]:
