@@ -16,6 +16,7 @@ import numpy as np
 
 from idx._typing import IntArray, RGBArray
 from idx.errors import PixelAccessError
+from idx.io.tile_cache import BESIDE_BYTES, beside_vectors
 from idx.kernels.area import area_average_on_device
 from idx.slide import DevicePixelSource, TileRect
 from idx.tiling.planning import TileGrid
@@ -94,11 +95,12 @@ class _Memory:
 
     def take(self, shape: tuple[int, int, int, int]) -> RGBArray:
         n_bytes = math.prod(shape)
+        needed = n_bytes + BESIDE_BYTES
         with self._lock:
             # The piece that was taken last comes last, and what is still in the processor's cache is written fastest.
-            found = next((k for k in reversed(self._unused()) if n_bytes <= len(self._pieces[k]) <= 2 * n_bytes), None)
-            self._pieces.append(self._new(n_bytes) if found is None else self._pieces.pop(found))
-            return self._pieces[-1][:n_bytes].reshape(shape)
+            found = next((k for k in reversed(self._unused()) if needed <= len(self._pieces[k]) <= 2 * needed), None)
+            self._pieces.append(self._new(needed) if found is None else self._pieces.pop(found))
+            return beside_vectors(self._pieces[-1])[:n_bytes].reshape(shape)
 
     def trim(self, n_bytes: int) -> None:
         """Let go of the longest unused pieces beyond so many bytes."""

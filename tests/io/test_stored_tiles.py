@@ -207,3 +207,12 @@ def test_tiles_that_lie_together_are_read_together(tmp_path, monkeypatch):
     with pytest.raises(PixelAccessError, match="cut off"):
         counted.read((0, 0, 64, 60))
     assert reads[0] == (0, 10 * 16 * 12 * 3)
+
+
+@pytest.mark.parametrize("shape", [(240, 240, 3), (256, 256, 3), (512, 512, 3)])
+def test_rows_of_tiles_never_begin_where_vectors_do(shape):
+    """Decoders would write them past the processor's cache."""
+    memory = TileMemory()
+    for tile in [memory.take(shape) for _ in range(5)]:
+        rows = tile.ctypes.data + tile.strides[0] * np.arange(shape[0])
+        assert (rows % 16 == 8).all()

@@ -282,3 +282,13 @@ def test_a_long_run_lives_on_a_few_pieces_of_memory():
     assert len(made) <= ring.BATCHES_AHEAD + 3
     memory.trim(0)
     assert memory._pieces == []
+
+
+def test_batches_lie_beside_the_boundaries_of_vectors():
+    from idx.tiling import ring
+
+    memory = ring._Memory(is_pinned=False)
+    for n in (1, 3, 7):
+        batch = memory.take((n, 64, 64, 3))
+        assert batch.ctypes.data % 16 == 8
+        batch[...] = 0
