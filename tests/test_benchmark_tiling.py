@@ -1,5 +1,6 @@
 """The parts of benchmarks/tiling.py: the slides it makes, what it asks for, who delivers which pixels, and its arithmetic. Nothing is timed here."""
 
+import subprocess
 import sys
 from dataclasses import asdict
 from types import SimpleNamespace
@@ -276,7 +277,7 @@ class PretendedWorker:
             np.save(pixels, np.full((lattice["columns"] * lattice["rows"], 2, 2, 3), 100 + self.offset, np.uint8))
             return {}
         self.log.append(self.name)
-        return {"cpu_s": float(len(self.log)), "wall_s": 1.0, "peak_bytes": 5}
+        return {"cpu_s": float(len(self.log)), "wall_s": 1.0, "others_s": 0.0, "peak_bytes": 5}
 
 
 def measured(tmp_path, rounds=3, tolerance=0, **workers):
@@ -319,7 +320,8 @@ def test_a_missing_environment_of_tiatoolbox_is_a_reason(tmp_path, monkeypatch):
 
 
 def series(contender, case="mosaic", threads=1, cpu_s=(1.0, 1.0, 1.0), wall_s=None, n_tiles=10):
-    return summary.Series(contender, case, threads, n_tiles, cpu_s=list(cpu_s), wall_s=list(wall_s or cpu_s))
+    wall_s = list(wall_s or cpu_s)
+    return summary.Series(contender, case, threads, n_tiles, cpu_s=list(cpu_s), wall_s=wall_s, others_s=[0.0] * len(wall_s))
 
 
 def everything():
@@ -371,6 +373,30 @@ def test_ratios_are_paired_by_round():
     assert summary.paired([2.0, 9.0, 4.0], [1.0, 3.0, 1.0]) == {"median": 3.0, "lowest": 2.0, "highest": 4.0}
     assert summary.paired([], []) is None
     assert series("raw", cpu_s=(0.1, 0.3, 0.2)).as_dict()["cpu_ms_per_tile"] == pytest.approx({"median": 20.0, "lowest": 10.0, "highest": 30.0})
+
+
+def test_wall_times_are_compared_in_the_rounds_that_other_processes_left_alone():
+    one, two = series("idx", wall_s=(2.0, 2.0, 2.0, 9.0), cpu_s=(1, 1, 1, 1)), series("idx", threads=2, wall_s=(1.0, 1.0, 1.0, 1.0), cpu_s=(1, 1, 1, 1))
+    assert summary.ratio_of(one, two, "wall")["highest"] == 9.0
+    one.others_s[3] = 5.0
+    assert summary.ratio_of(one, two, "wall") == {"median": 2.0, "lowest": 2.0, "highest": 2.0}
+    two.others_s[0] = 5.0  # too few are left
+    assert summary.ratio_of(one, two, "wall")["highest"] == 9.0
+    alone = {"decode_s": 1.0, "compute_s": 0.5, "run_s": 1.25, "others_share": 0.0}
+    rounds = [alone] * 3 + [alone | {"compute_s": 2.0, "run_s": 9.0, "others_share": 0.8}]
+    assert summary.busy_share(rounds) == {"median": 0.8, "lowest": 0.8, "highest": 0.8}
+    assert summary.busy_share(rounds[3:])["median"] == pytest.approx(2 / 9)
+    assert summary.busy_share([]) is None
+
+
+def test_what_others_take_of_the_processors_is_seen():
+    serving = load_as_worker("tiling_peers", "delivering").serving
+    if not serving.STAT.exists():
+        pytest.skip("the platform does not say")
+    busy = "import time\nend = time.perf_counter() + 1\nwhile time.perf_counter() < end: pass"
+    found = serving.timed(lambda: subprocess.run([sys.executable, "-c", busy], check=True))
+    assert found.others_s > 0.2
+    assert found.cpu_s < 0.5
 
 
 def test_memory_that_keeps_rising_is_seen_and_a_warm_up_is_not_taken_for_it():

@@ -18,6 +18,7 @@ from pathlib import Path
 
 THREADS = int(os.environ.get("OMP_NUM_THREADS", "1"))
 STATUS = Path("/proc/self/status")
+STAT = Path("/proc/stat")
 
 
 @dataclass(frozen=True)
@@ -28,21 +29,33 @@ class Timed:
     ----------
     wall_s, cpu_s : float
         By the clock, and of the processor by all threads of this process.
+    others_s : float or None
+        Of the processors by everyone else meanwhile, to a few hundredths of a second; None where the platform does not say.
     result : object
         What it returned.
     """
 
     wall_s: float
     cpu_s: float
+    others_s: float | None
     result: object
 
 
 def timed(call: Callable[[], object]) -> Timed:
     """Call and time it, garbage collected beforehand."""
     gc.collect()
-    wall, cpu = time.perf_counter(), time.process_time()
+    busy, wall, cpu = processors_busy_s(), time.perf_counter(), time.process_time()
     result = call()
-    return Timed(time.perf_counter() - wall, time.process_time() - cpu, result)
+    wall_s, cpu_s, busy_after = time.perf_counter() - wall, time.process_time() - cpu, processors_busy_s()
+    return Timed(wall_s, cpu_s, None if busy is None or busy_after is None else max(0.0, busy_after - busy - cpu_s), result)
+
+
+def processors_busy_s() -> float | None:
+    """Seconds that all processors together have been busy since the system started; None where the platform does not say."""
+    if not STAT.exists():
+        return None
+    user, nice, system, _idle, _waiting, interrupts, soft_interrupts, stolen = map(int, STAT.read_text(encoding="ascii").split(maxsplit=9)[1:9])
+    return (user + nice + system + interrupts + soft_interrupts + stolen) / os.sysconf("SC_CLK_TCK")
 
 
 def peak_bytes() -> int | None:

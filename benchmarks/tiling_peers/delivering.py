@@ -79,13 +79,13 @@ def answer(peer: Peer, request: Mapping[str, Any]) -> dict[str, object]:
         peer.close()
         kept.flush()
         return {"shape": shape}
-    wall_s = cpu_s = 0.0
+    wall_s, cpu_s, others_s = 0.0, 0.0, 0.0
     for _ in range(int(request["passes"])):
         call = peer.job(str(request["slide"]), lattice)
         done = serving.timed(partial(call, discard))
         peer.close()
-        wall_s, cpu_s = wall_s + done.wall_s, cpu_s + done.cpu_s
-    return {"wall_s": wall_s, "cpu_s": cpu_s, "peak_bytes": serving.peak_bytes()}
+        wall_s, cpu_s, others_s = wall_s + done.wall_s, cpu_s + done.cpu_s, others_s + (done.others_s or 0.0)
+    return {"wall_s": wall_s, "cpu_s": cpu_s, "others_s": others_s, "peak_bytes": serving.peak_bytes()}
 
 
 def _keep(kept: Any, number: int, pixels: Any) -> None:

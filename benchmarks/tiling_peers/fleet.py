@@ -91,6 +91,7 @@ def measure(case: Case, names: Sequence[str], fleet: Fleet, folder: Path, *, rou
                 answer = _ask(fleet, each, case, pixels=None)
                 each.cpu_s.append(answer["cpu_s"])
                 each.wall_s.append(answer["wall_s"])
+                each.others_s.append(answer["others_s"])
                 each.peak_bytes = answer["peak_bytes"]
     return series
 

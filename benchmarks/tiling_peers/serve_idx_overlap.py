@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 
 import serving
@@ -38,44 +37,48 @@ class Overlap:
         """First tile of each batch."""
         return range(0, len(self.lattice), BATCH_SIZE)
 
-    def decode_alone_s(self) -> float:
-        """Seconds to decode all tiles into one array that is used again, by the pixel source itself, in this thread."""
+    def decode_alone(self) -> serving.Timed:
+        """Decode all tiles into one array that is used again, by the pixel source itself, in this thread."""
         batch = memory_for_jpeg((BATCH_SIZE, self.lattice.size_px, self.lattice.size_px, 3))
         with idx.open_slide(self.path) as slide:
             grid = planned(slide, self.lattice)
             rects = [TileRect(grid.level, *rect) for rect in grid.read_rects_px.tolist()]
-            started = time.perf_counter()
-            for first in self.starts:
-                part = rects[first : first + BATCH_SIZE]
-                slide.pixels.read_tiles_into(batch[: len(part)], part)
-            return time.perf_counter() - started
 
-    def compute_alone_s(self, network: Network) -> float:
-        """Seconds to compute as many batches, pixels in memory, in this thread."""
-        started = time.perf_counter()
-        for number, first in enumerate(self.starts):
-            network(self.preloaded[number % len(self.preloaded)][: len(self.lattice) - first])
-        return time.perf_counter() - started
+            def decode() -> None:
+                for first in self.starts:
+                    part = rects[first : first + BATCH_SIZE]
+                    slide.pixels.read_tiles_into(batch[: len(part)], part)
 
-    def together_s(self, network: Network) -> float:
-        """Seconds of run with one decoding thread."""
+            return serving.timed(decode)
+
+    def compute_alone(self, network: Network) -> serving.Timed:
+        """Compute as many batches, pixels in memory, in this thread."""
+
+        def compute() -> None:
+            for number, first in enumerate(self.starts):
+                network(self.preloaded[number % len(self.preloaded)][: len(self.lattice) - first])
+
+        return serving.timed(compute)
+
+    def together(self, network: Network) -> serving.Timed:
+        """Run with one decoding thread."""
         with idx.open_slide(self.path) as slide:
             grid = planned(slide, self.lattice)
-            started = time.perf_counter()
-            idx.tiling.run(network, slide, grid, device="cpu", batch_size=BATCH_SIZE, workers=1, progress=False)
-            return time.perf_counter() - started
+            return serving.timed(lambda: idx.tiling.run(network, slide, grid, device="cpu", batch_size=BATCH_SIZE, workers=1, progress=False))
 
     def calibrate(self, decode_over_compute: float) -> dict[str, object]:
         """Make the network of a ratio."""
-        per_batch_s = min(self.decode_alone_s() for _ in range(3)) / len(self.starts)
+        per_batch_s = min(self.decode_alone().wall_s for _ in range(3)) / len(self.starts)
         network = calibrated(per_batch_s / decode_over_compute, self.preloaded)
         self.networks[decode_over_compute] = network
         return {"n_blocks": len(network.blocks)}
 
     def round(self, decode_over_compute: float) -> dict[str, object]:
-        """All three, one after the other."""
+        """All three, one after the other, and the largest share of a processor that others took meanwhile."""
         network = self.networks[decode_over_compute]
-        return {"decode_s": self.decode_alone_s(), "compute_s": self.compute_alone_s(network), "run_s": self.together_s(network)}
+        done = {"decode": self.decode_alone(), "compute": self.compute_alone(network), "run": self.together(network)}
+        others = max((each.others_s or 0.0) / each.wall_s for each in done.values())
+        return {f"{name}_s": each.wall_s for name, each in done.items()} | {"run_cpu_s": done["run"].cpu_s, "others_share": others}
 
 
 def main() -> None:

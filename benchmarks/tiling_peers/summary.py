@@ -9,6 +9,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 GIB = 2**30
+QUIET_SHARE = 0.1
+"""Most of one processor that others may take while a call is timed by the clock."""
+FEWEST_QUIET = 3
+"""With fewer quiet rounds all of them count."""
 WARM_UP_SHARE = 0.1
 """Part of a long run before which its memory is not judged: pools and caches fill."""
 
@@ -25,6 +29,8 @@ class Series:
         Tiles delivered per round.
     cpu_s, wall_s : list of float
         Per round, in order; the rounds of all contenders alternate.
+    others_s : list of float
+        Of the processors by other processes in each round.
     pixels : dict
         How its pixels compare with the reference's: ``reference``, ``is_identical``, ``max_difference``, ``mean_difference``.
     peak_bytes : int or None
@@ -39,6 +45,7 @@ class Series:
     n_tiles: int
     cpu_s: list[float] = field(default_factory=list)
     wall_s: list[float] = field(default_factory=list)
+    others_s: list[float] = field(default_factory=list)
     pixels: dict[str, object] = field(default_factory=dict)
     peak_bytes: int | None = None
     error: str | None = None
@@ -46,6 +53,10 @@ class Series:
     def ms_per_tile(self, clock: str) -> list[float]:
         """CPU or wall milliseconds per tile of each round; ``clock`` is "cpu" or "wall"."""
         return [seconds / self.n_tiles * 1e3 for seconds in getattr(self, f"{clock}_s")]
+
+    def is_quiet(self) -> list[bool]:
+        """Whether others left the processors alone, by round."""
+        return [others <= QUIET_SHARE * wall for others, wall in zip(self.others_s, self.wall_s, strict=True)]
 
     def as_dict(self) -> dict[str, object]:
         """Everything, with median, lowest and highest per tile."""
@@ -71,6 +82,39 @@ def paired(numerator: Sequence[float], denominator: Sequence[float]) -> dict[str
     """
     ratios = [a / b for a, b in zip(numerator, denominator, strict=False)]
     return spread(ratios) if ratios else None
+
+
+def quiet(values: Sequence[float], is_quiet: Sequence[bool]) -> list[float]:
+    """Values of the quiet rounds, or of all where they are too few.
+
+    Examples
+    --------
+    >>> quiet([1.0, 2.0, 3.0, 9.0], [True, True, True, False])
+    [1.0, 2.0, 3.0]
+    """
+    return [value for value, each in zip(values, is_quiet, strict=True) if each] if sum(is_quiet) >= FEWEST_QUIET else list(values)
+
+
+def ratio_of(over: Series, under: Series, clock: str) -> dict[str, float] | None:
+    """Paired ratio of two series; by the clock on the wall, of the rounds in which other processes left both alone."""
+    times = [each.ms_per_tile(clock) for each in (over, under)]
+    if clock == "wall":
+        both = [a and b for a, b in zip(over.is_quiet(), under.is_quiet(), strict=False)]
+        times = [quiet(each[: len(both)], both) for each in times]
+    return paired(*times)
+
+
+def busy_share(rounds: Sequence[Mapping[str, float]]) -> dict[str, float] | None:
+    """The slower of decoding and computing alone over both together, by round, of the quiet rounds.
+
+    Parameters
+    ----------
+    rounds : sequence of mappings
+        ``decode_s``, ``compute_s``, ``run_s`` and ``others_share``.
+    """
+    is_quiet = [each["others_share"] <= QUIET_SHARE for each in rounds]
+    shares = quiet([max(each["decode_s"], each["compute_s"]) / each["run_s"] for each in rounds], is_quiet)
+    return spread(shares) if shares else None
 
 
 @dataclass(frozen=True)
@@ -156,7 +200,7 @@ def summarise(
         if None in both or errors:
             reasons[name] = errors[0] if errors else f"not run: the case '{ratio.case}' or a contender was not chosen"
             continue
-        times = paired(*(each.ms_per_tile(ratio.clock) for each in both))
+        times = ratio_of(*both, ratio.clock)
         if times is None:
             reasons[name] = "not run: no round"
         else:
