@@ -31,7 +31,7 @@ def plateau(size: int, overlap: int) -> FloatArray:
     return weights
 
 
-def blend(values: Array, weights: tuple[FloatArray, FloatArray], *, onto: tuple[Array, Array, Array], at: tuple[int, int]) -> None:
+def blend(values: Array, weights: tuple[FloatArray, FloatArray], *, onto: tuple[Array, Array], at: tuple[int, int]) -> None:
     """Add a tile to a weighted mean.
 
     Parameters
@@ -40,21 +40,20 @@ def blend(values: Array, weights: tuple[FloatArray, FloatArray], *, onto: tuple[
         Pixels that are NaN in any channel are left out.
     weights : two arrays (y,) and (x,)
         A pixel weighs their product.
-    onto : three arrays
-        First value (y, x, c), weighted sum of differences from it (y, x, c), and sum of weights (y, x), which begins as 0; changed in place.
+    onto : two arrays
+        Mean (y, x, c) and sum of weights (y, x), which begins as 0; changed in place.
     at : tuple of int
         Row and column in them of the tile's first pixel.
 
     Notes
     -----
-    The mean is the first value plus the weighted mean of the differences from it: where only one tile looked, or all agree, it is their value to the
-    last bit.
+    Each value moves the mean by its share of their difference: where only one tile looked, or all agree, the mean is their value to the last bit.
     """
     _blend(np.ascontiguousarray(values), *weights, *onto, *at)
 
 
 @compiled()
-def _blend(values, along_y, along_x, first, difference, total, top, left):  # type: ignore[no-untyped-def]  # numba
+def _blend(values, along_y, along_x, mean, total, top, left):  # type: ignore[no-untyped-def]  # numba
     height, width, n_channels = values.shape
     for y in range(height):
         for x in range(width):
@@ -65,13 +64,15 @@ def _blend(values, along_y, along_x, first, difference, total, top, left):  # ty
             if not is_known:
                 continue
             v, u = y + top, x + left
-            if total[v, u] == 0.0:
+            before = total[v, u]
+            total[v, u] = before + weight
+            if before == 0.0:
                 for c in range(n_channels):
-                    first[v, u, c] = values[y, x, c]
+                    mean[v, u, c] = values[y, x, c]
             else:
+                share = weight / (before + weight)
                 for c in range(n_channels):
-                    difference[v, u, c] += weight * (values[y, x, c] - first[v, u, c])
-            total[v, u] += weight
+                    mean[v, u, c] += share * (values[y, x, c] - mean[v, u, c])
 
 
 def halved(values: Array, weight: Array) -> tuple[Array, Array]:
@@ -80,18 +81,18 @@ def halved(values: Array, weight: Array) -> tuple[Array, Array]:
     Parameters
     ----------
     values : array (y, x, c) of float
-    weight : array (y, x) of float
+    weight : array (y, x)
         Share of each pixel that is known.
 
     Returns
     -------
     values : array (ceil(y / 2), ceil(x / 2), c)
         Mean over what is known, to the last bit the value itself where all agree; 0 where nothing is known.
-    weight : array (ceil(y / 2), ceil(x / 2))
+    weight : float32 array (ceil(y / 2), ceil(x / 2))
         Share that is known; what lies beyond the border is not.
     """
     shape = (-(-values.shape[0] // 2), -(-values.shape[1] // 2))
-    out, share = np.zeros((*shape, values.shape[2]), values.dtype), np.zeros(shape, weight.dtype)
+    out, share = np.zeros((*shape, values.shape[2]), values.dtype), np.zeros(shape, np.float32)
     _halve(np.ascontiguousarray(values), np.ascontiguousarray(weight), out, share)
     return out, share
 
@@ -167,9 +168,10 @@ def pyramid_bands(rows: Iterable[tuple[Array, Array]], *, n_levels: int, band: i
     def push(level: int, values: Array, weight: Array) -> Iterator[tuple[int, Array, Array]]:
         waiting[level].append((values, weight))
         while sum(len(part) for _, part in waiting[level]) >= band:
-            joined_values, joined_weight = _joined(waiting[level])
-            waiting[level] = [(joined_values[band:], joined_weight[band:])]
-            yield from emit(level, joined_values[:band], joined_weight[:band])
+            values, weight = _joined(waiting[level])
+            # A view, even of no rows, would keep the whole band.
+            waiting[level] = [(values[band:].copy(), weight[band:].copy())] if len(values) > band else []
+            yield from emit(level, values[:band], weight[:band])
 
     def emit(level: int, values: Array, weight: Array) -> Iterator[tuple[int, Array, Array]]:
         yield level, values, weight

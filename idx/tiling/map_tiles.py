@@ -14,12 +14,10 @@ from idx.kernels.blending import blend
 from idx.tiling.grid import TileGrid
 from idx.tiling.windows import Windows
 
-BAND_PX = 512
-"""Most rows that are handed on at a time."""
 Tile = tuple[int, Any, int]
 """Index into the plan, values of its batch, and its place among them."""
 Rows = tuple[Array, Array]
-"""Values (y, x, c) and, (y, x), the share of each pixel that is known."""
+"""Values (y, x, c) and, (y, x), whether or how far each pixel is known."""
 
 
 @dataclass(frozen=True)
@@ -109,48 +107,72 @@ class MapTiles:
         return self.n_axes in (1, 3) and self.channel is None
 
 
-def blended(tiles: Iterable[Tile], grid: TileGrid, layout: MapTiles, weights: Callable[[int, int], FloatArray]) -> Iterator[Rows]:
-    """Yield finished rows from top to bottom."""
+def blended(
+    tiles: Iterable[Tile], grid: TileGrid, layout: MapTiles, *, weights: Callable[[int, int], FloatArray], size_px: tuple[int, int], band: int
+) -> Iterator[Rows]:
+    """Yield finished rows from top to bottom, ``band`` at a time.
+
+    Parameters
+    ----------
+    tiles : iterable
+        In the order of the plan.
+    grid : TileGrid
+    layout : MapTiles
+    weights : callable
+        Gives the weights of a tile along one axis from its size and overlap.
+    size_px : tuple of int
+        Width and height of what is yielded, at least those of the map.
+    band : int
+    """
     windows = Windows.of(grid, margin_px=layout.margin_px, factor=layout.factor)
     along = weights(windows.size, 2 * windows.halo)
     rows_to_come = windows.first_rows_to_come()
-    canvas = _Canvas(windows.width, windows.height, layout)
+    canvas = _Canvas(size_px, n_channels=layout.n_channels, dtype=layout.dtype, band=band)
+    # Enough for plans that go row by row: to grow later takes twice the memory for a moment.
+    canvas.reach(min(windows.size + band, size_px[1]))
     for tile in tiles:
         column, row = int(windows.column[tile[0]]), int(windows.row[tile[0]])
         left, top, right, bottom = windows.box(column, row)
         x, y = column * windows.core - windows.halo, row * windows.core - windows.halo
         canvas.reach(bottom)
         part = layout.part(tile)[top - y : bottom - y, left - x : right - x]
-        blend(part, (along[top - y : bottom - y], along[left - x : right - x]), onto=canvas.arrays, at=(top - canvas.top, left))
+        blend(part, (along[top - y : bottom - y], along[left - x : right - x]), onto=(canvas.mean, canvas.total), at=(top - canvas.top, left))
         yield from canvas.take(int(rows_to_come[tile[0]]))
-    yield from canvas.take(windows.height)
+    yield from canvas.take(size_px[1])
 
 
 class _Canvas:
-    """Rows that tiles to come may still change."""
+    """Rows that tiles to come may still change: ``mean`` (y, x, c) and the ``total`` (y, x) of weights, from row ``top`` on."""
 
-    def __init__(self, width: int, height: int, layout: MapTiles) -> None:
-        self.top, self._width, self._height, self._layout = 0, width, height, layout
-        self.arrays = self._empty(0)
-
-    def _empty(self, n_rows: int) -> tuple[Array, Array, Array]:
-        shape, dtype = (n_rows, self._width), self._layout.dtype
-        return np.zeros((*shape, self._layout.n_channels), dtype), np.zeros((*shape, self._layout.n_channels), dtype), np.zeros(shape, dtype)
+    def __init__(self, size_px: tuple[int, int], *, n_channels: int, dtype: np.dtype[Any], band: int) -> None:
+        self._width, self._height = size_px
+        self._band = band
+        self.top = 0
+        self.mean, self.total = np.zeros((0, self._width, n_channels), dtype), np.zeros((0, self._width), dtype)
 
     def reach(self, bottom: int) -> None:
         """Make room down to a row."""
-        missing = bottom - self.top - len(self.arrays[2])
+        missing = bottom - self.top - len(self.total)
         if missing > 0:
-            self.arrays = tuple(np.concatenate(pair) for pair in zip(self.arrays, self._empty(missing), strict=True))  # type: ignore[assignment]
+            self.mean = np.concatenate([self.mean, np.zeros((missing, *self.mean.shape[1:]), self.mean.dtype)])
+            self.total = np.concatenate([self.total, np.zeros((missing, self._width), self.total.dtype)])
 
     def take(self, bottom: int) -> Iterator[Rows]:
-        """Yield the rows above ``bottom`` and forget them."""
-        while self.top < bottom:
-            n_rows = min(bottom - self.top, BAND_PX)
+        """Yield the bands that lie above ``bottom``, and forget them."""
+        while self.top < bottom and (bottom == self._height or bottom - self.top >= self._band):
+            n_rows = min(bottom - self.top, self._band)
             self.reach(self.top + n_rows)
-            first, difference, total = (array[:n_rows] for array in self.arrays)
-            is_known = total > 0
-            mean = first + difference / np.where(is_known, total, 1)[..., None]
-            self.arrays = tuple(array[n_rows:].copy() for array in self.arrays)  # type: ignore[assignment]
+            # As many bytes as it has: a bool would be compiled for anew.
+            rows = self.mean[:n_rows].copy(), (self.total[:n_rows] > 0).view(np.uint8)
+            for array in (self.mean, self.total):
+                _move_up(array, n_rows)
             self.top += n_rows
-            yield mean, is_known.astype(np.float32)
+            yield rows
+
+
+def _move_up(array: Array, n_rows: int) -> None:
+    """Drop the first rows of an array, in place and without a copy of the others; zeros follow."""
+    for row in range(0, len(array) - n_rows, n_rows):
+        part = array[row + n_rows : row + 2 * n_rows]
+        array[row : row + len(part)] = part
+    array[max(0, len(array) - n_rows) :] = 0

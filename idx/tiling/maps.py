@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -12,7 +12,7 @@ import numpy as np
 
 from idx._typing import Array, Pair, PathLike, RGBArray
 from idx.errors import FormatError, GeometryError
-from idx.io.pyramids_zarr import Multiscale, new_multiscale, open_levels
+from idx.io.pyramids_zarr import CHUNK_PX, Multiscale, new_multiscale, open_levels
 from idx.io.slides_writing import Compression, SlideToWrite, tile_encoder, whole_or_nothing
 from idx.io.slides_writing_tiff import write_tiff
 from idx.kernels.blending import plateau, pyramid_bands, ramp
@@ -20,7 +20,7 @@ from idx.settings import current_settings
 from idx.tiling.coding import coded_in_threads
 from idx.tiling.grid import TileGrid
 from idx.tiling.map_codes import Codes
-from idx.tiling.map_tiles import BAND_PX, MapTiles, Rows, blended
+from idx.tiling.map_tiles import MapTiles, Rows, blended
 from idx.tiling.reducing import halved_sizes
 from idx.tiling.results import TileBatch
 from idx.tiling.stitched_map import StitchedMap
@@ -30,6 +30,8 @@ _TIFF_TILE_PX, _JPEG_QUALITY = 256, 90
 _TIFF_SUFFIXES = (".tif", ".tiff")
 COARSEST_PX = 512
 """A pyramid ends with the first level that is no larger."""
+RowsOf = Callable[[tuple[int, int], int], Iterator[Rows]]
+"""Gives the rows of a map of a size (width, height), a band of so many at a time."""
 _BLENDS = {"ramp": ramp, "core": plateau}
 
 
@@ -95,7 +97,7 @@ def stitch_map(
     they are. A level's pixel is the mean of what is known of its 2 x 2 finer ones; level k of scale ``s = 2^k`` has its pixel i at ``s*i + (s-1)/2``
     of the finest. A TIFF is filled up to whole pixels of its coarsest level, as readers tell the scale of levels from their sizes.
 
-    Rows are finished, averaged down and written as soon as no tile to come reaches them: memory holds about one row of tiles.
+    Rows are finished, averaged down and written as soon as no tile to come reaches them: memory holds about one row of tiles, eight bytes a pixel.
 
     Examples
     --------
@@ -110,7 +112,10 @@ def stitch_map(
     if value_range is not None and not value_range[0] < value_range[1]:
         raise GeometryError(f"value_range must be (low, high); got {value_range} (map '{name}'). Pass for example (0.0, 1.0).")
     layout = MapTiles.of(first, grid, channel=channel, margin_px=margin_px)
-    rows = blended(chain([first], tiles), grid, layout, _BLENDS[blending])
+
+    def rows(size_px: tuple[int, int], band: int) -> Iterator[Rows]:
+        return blended(chain([first], tiles), grid, layout, weights=_BLENDS[blending], size_px=size_px, band=band)
+
     path = None if out is None else Path(out)
     kind = None if path is None else path.suffix.lower()
     if compression is not None and kind not in _TIFF_SUFFIXES:
@@ -140,12 +145,12 @@ def _range_of(values: Array) -> Pair:
 class _Pyramid:
     """Bands of all levels of a map, of which the coarsest is kept as a preview while they pass."""
 
-    def __init__(self, rows: Iterable[Rows], n_levels: int) -> None:
-        self._rows, self._n_levels = rows, n_levels
+    def __init__(self, rows: RowsOf, sizes: Sequence[tuple[int, int]], band: int) -> None:
+        self._rows, self._n_levels, self._band = rows(sizes[0], band), len(sizes), band
         self._coarsest: list[Array] = []
 
     def __iter__(self) -> Iterator[tuple[int, Array, Array]]:
-        for level, values, weight in pyramid_bands(self._rows, n_levels=self._n_levels, band=BAND_PX):
+        for level, values, weight in pyramid_bands(self._rows, n_levels=self._n_levels, band=self._band):
             if level == self._n_levels - 1:
                 self._coarsest.append(unknown_as_nan(values, weight))
             yield level, values, weight
@@ -161,10 +166,10 @@ def unknown_as_nan(values: Array, weight: Array) -> Array:
     return np.where(weight[..., None] > 0, values, np.array(np.nan, values.dtype))
 
 
-def _in_memory(rows: Iterable[Rows], plain: StitchedMap, layout: MapTiles) -> StitchedMap:
+def _in_memory(rows: RowsOf, plain: StitchedMap, layout: MapTiles) -> StitchedMap:
     width, height = plain.size_px
     whole = np.empty((height, width, layout.n_channels), layout.dtype)
-    pyramid = _Pyramid(rows, len(halved_sizes(width, height, until_px=COARSEST_PX)))
+    pyramid = _Pyramid(rows, halved_sizes(width, height, until_px=COARSEST_PX), CHUNK_PX)
     done = 0
     for level, values, weight in pyramid:
         if level == 0:
@@ -174,11 +179,11 @@ def _in_memory(rows: Iterable[Rows], plain: StitchedMap, layout: MapTiles) -> St
     return replace(plain, values=values, levels=(values,), preview=layout.squeezed(pyramid.preview))
 
 
-def _to_zarr(rows: Iterable[Rows], plain: StitchedMap, layout: MapTiles, value_range: Pair | None, *, overwrite: bool) -> StitchedMap:
+def _to_zarr(rows: RowsOf, plain: StitchedMap, layout: MapTiles, value_range: Pair | None, *, overwrite: bool) -> StitchedMap:
     assert plain.path is not None
     sizes = halved_sizes(*plain.size_px, until_px=COARSEST_PX)
     scale = Multiscale(sizes, layout.n_channels if layout.has_channels else None, layout.dtype, np.nan, plain.mpp, plain.origin_um, "mean")
-    pyramid = _Pyramid(rows, len(sizes))
+    pyramid = _Pyramid(rows, sizes, CHUNK_PX)
     with new_multiscale(plain.path, scale, name=plain.name, attributes=_attributes(plain, layout, value_range), overwrite=overwrite) as levels:
         done = [0] * len(sizes)
         for level, values, weight in pyramid:
@@ -201,7 +206,7 @@ def _attributes(plain: StitchedMap, layout: MapTiles, value_range: Pair | None) 
     return attributes
 
 
-def _to_tiff(rows: Iterable[Rows], plain: StitchedMap, codes: Codes, compression: Compression, *, overwrite: bool) -> StitchedMap:
+def _to_tiff(rows: RowsOf, plain: StitchedMap, codes: Codes, compression: Compression, *, overwrite: bool) -> StitchedMap:
     assert plain.path is not None
     width, height = plain.size_px
     n_levels = len(halved_sizes(width, height, until_px=COARSEST_PX))
@@ -220,28 +225,18 @@ def _to_tiff(rows: Iterable[Rows], plain: StitchedMap, codes: Codes, compression
         source_size_um=plain.grid.slide.size_um,
         is_resampled=True,
     )
-    pyramid = _Pyramid(_padded(rows, *sizes[0]), n_levels)
-    tiles = ((level, tile) for level, values, weight in pyramid for tile in _tiles(codes.encode(values, weight)))
+    pyramid = _Pyramid(rows, sizes, _TIFF_TILE_PX)
+    tiles = ((level, tile) for level, values, weight in pyramid for tile in _tiles(values, weight, codes))
     with whole_or_nothing(plain.path, overwrite=overwrite) as partial:
         write_tiff(partial, written, coded_in_threads(tiles, tile_encoder(written), workers=current_settings().workers))
     return replace(plain, preview=pyramid.preview if codes.n_channels > 1 else pyramid.preview[..., 0])
 
 
-def _tiles(band: RGBArray) -> Iterator[RGBArray]:
+def _tiles(values: Array, weight: Array, codes: Codes) -> Iterator[RGBArray]:
     """Tiles of a band of rows; where it ends within one, its last pixels are repeated."""
-    for y in range(0, len(band), _TIFF_TILE_PX):
-        for x in range(0, band.shape[1], _TIFF_TILE_PX):
-            tile = band[y : y + _TIFF_TILE_PX, x : x + _TIFF_TILE_PX]
+    for y in range(0, len(values), _TIFF_TILE_PX):
+        for x in range(0, values.shape[1], _TIFF_TILE_PX):
+            here = np.s_[y : y + _TIFF_TILE_PX, x : x + _TIFF_TILE_PX]
+            tile = codes.encode(values[here], weight[here])
             missing = [(0, _TIFF_TILE_PX - n) for n in tile.shape[:2]]
             yield np.pad(tile, [*missing, (0, 0)], mode="edge")
-
-
-def _padded(rows: Iterable[Rows], width: int, height: int) -> Iterator[Rows]:
-    """Rows with unknown pixels added on the right and below."""
-    done = 0
-    for values, weight in rows:
-        right = width - values.shape[1]
-        yield np.pad(values, ((0, 0), (0, right), (0, 0))), np.pad(weight, ((0, 0), (0, right)))
-        done += len(values)
-    if done < height:
-        yield np.zeros((height - done, width, values.shape[2]), values.dtype), np.zeros((height - done, width), weight.dtype)

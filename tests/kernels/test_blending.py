@@ -20,7 +20,7 @@ def test_weights_of_neighbours_sum_to_one(core, halo):
 
 
 def empty(*shape):
-    return np.zeros(shape), np.zeros(shape), np.zeros(shape[:2])
+    return np.zeros(shape), np.zeros(shape[:2])
 
 
 @given(value=st.floats(-1e6, 1e6), weights=st.lists(st.floats(1e-3, 1.0), min_size=1, max_size=5))
@@ -28,8 +28,7 @@ def test_where_all_agree_the_mean_is_their_value_to_the_last_bit(value, weights)
     onto = empty(1, 1, 1)
     for weight in weights:
         blend(np.full((1, 1, 1), value), (np.array([weight]), np.ones(1)), onto=onto, at=(0, 0))
-    first, difference, total = onto
-    assert first[0, 0, 0] + difference[0, 0, 0] / total[0, 0] == value
+    assert onto[0][0, 0, 0] == value
 
 
 def test_the_mean_is_weighed_and_leaves_out_what_is_not_known():
@@ -39,8 +38,7 @@ def test_the_mean_is_weighed_and_leaves_out_what_is_not_known():
     other[1, 0, 1] = np.nan
     blend(one, (np.array([1.0, 1.0]), np.array([1.0, 0.25])), onto=onto, at=(0, 0))
     blend(other, (np.array([1.0, 1.0]), np.array([0.75, 1.0])), onto=onto, at=(0, 1))
-    first, difference, total = onto
-    mean = first + difference / total[..., None]
+    mean, _ = onto
     np.testing.assert_allclose(mean[0, :, 0], [1.0, 0.25 * 1 + 0.75 * 4, 4.0])
     np.testing.assert_allclose(mean[0, :, 1], [10.0, 0.25 * 10 + 0.75 * 40, 40.0])
     assert mean[1, 1].tolist() == [1.0, 10.0]
