@@ -46,10 +46,10 @@ def calibrated(target_s: float, batches: Sequence[torch.Tensor]) -> Network:
 
 
 def median_s(fn: Callable[[torch.Tensor], torch.Tensor], batches: Sequence[torch.Tensor]) -> float:
-    """Median seconds of a call over batches, taken in turn; the first calls warm up."""
+    """Median seconds of this thread per call over batches, taken in turn; the first calls warm up. Others on the processor do not count."""
     times = []
     for call in range(TRIAL_CALLS):
-        started = time.perf_counter()
+        started = time.thread_time()
         fn(batches[call % len(batches)])
-        times.append(time.perf_counter() - started)
+        times.append(time.thread_time() - started)
     return sorted(times[2:])[len(times[2:]) // 2]

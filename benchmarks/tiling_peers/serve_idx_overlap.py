@@ -68,7 +68,7 @@ class Overlap:
 
     def calibrate(self, decode_over_compute: float) -> dict[str, object]:
         """Make the network of a ratio."""
-        per_batch_s = min(self.decode_alone().wall_s for _ in range(3)) / len(self.starts)
+        per_batch_s = min(self.decode_alone().cpu_s for _ in range(3)) / len(self.starts)
         network = calibrated(per_batch_s / decode_over_compute, self.preloaded)
         self.networks[decode_over_compute] = network
         return {"n_blocks": len(network.blocks)}
