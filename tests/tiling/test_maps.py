@@ -100,6 +100,15 @@ def test_the_place_of_a_region_is_kept(tmp_path):
     assert found.values.dtype == np.float64
 
 
+def test_napari_takes_the_levels_where_they_lie(tmp_path, values, grid):
+    layers = pytest.importorskip("napari.layers")
+    found = stitch_map(batches(cut(values, grid)), grid, out=tmp_path / "map.zarr")
+    layer = layers.Image(list(found.levels), multiscale=True, scale=found.mpp[::-1], translate=found.origin_um[::-1], contrast_limits=found.value_range)
+    low, high = layer.extent.world
+    np.testing.assert_allclose(low[::-1], grid.lattice_to_um(np.zeros(2)))
+    np.testing.assert_allclose(high[::-1], grid.lattice_to_um(np.array([WIDTH - 1, HEIGHT - 1])))
+
+
 def opened(path):
     with openslide.OpenSlide(path) as slide:
         levels = [np.asarray(slide.read_region((0, 0), level, size))[..., :3] for level, size in enumerate(slide.level_dimensions)]
