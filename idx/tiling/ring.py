@@ -139,6 +139,34 @@ class _Place:
             return self._pixels
 
 
+class _QuickSwitching:
+    """While any run is on, threads hand the interpreter over within half a millisecond instead of five.
+
+    A decoding thread holds it for some microseconds a tile. With the usual interval the threads that want it then queue for longer than that: two
+    decoding threads came to 1.6 times one, with this to 1.8 times.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._n_runs = 0
+        self._before_s = 0.0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._n_runs += 1
+            if self._n_runs == 1:
+                self._before_s = sys.getswitchinterval()
+                sys.setswitchinterval(min(self._before_s, _SWITCH_S))
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._n_runs -= 1
+            if self._n_runs == 0:
+                sys.setswitchinterval(self._before_s)
+
+
+_SWITCH_S = 0.0005
+_SWITCHING = _QuickSwitching()
 _MEMORY, _PINNED = _Memory(is_pinned=False), _Memory(is_pinned=True)
 
 
@@ -160,7 +188,7 @@ def decode_ahead(plan: Iterable[tuple[TileGrid, IntArray]], *, device: torch.dev
 def _read_ahead(plan: Iterator[tuple[TileGrid, IntArray]], *, device: torch.device, workers: int) -> Generator[_Read]:
     memory = _PINNED if device.type == "cuda" else _MEMORY
     waiting: deque[_Begun] = deque()
-    with ThreadPoolExecutor(workers, thread_name_prefix="idx-decode") as pool:
+    with _SWITCHING, ThreadPoolExecutor(workers, thread_name_prefix="idx-decode") as pool:
         try:
             while True:
                 while len(waiting) <= BATCHES_AHEAD and (item := next(plan, None)) is not None:

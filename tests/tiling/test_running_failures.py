@@ -1,5 +1,6 @@
 """Tiles that cannot be read or computed: named, recorded, never lost; runs that are cancelled, resumed, or too large for the device."""
 
+import sys
 import threading
 
 import numpy as np
@@ -292,3 +293,14 @@ def test_batches_lie_beside_the_boundaries_of_vectors():
         batch = memory.take((n, 64, 64, 3))
         assert batch.ctypes.data % 16 == 8
         batch[...] = 0
+
+
+def test_threads_switch_quickly_during_a_run_and_as_before_after_it():
+    slide, seen, before = array_slide(PIXELS), [], sys.getswitchinterval()
+    batches = stream(lambda batch: seen.append(sys.getswitchinterval()) or means(batch), slide, plan(slide, size_px=50), batch_size=2)
+    next(batches)
+    run(means, slide, plan(slide, size_px=100))
+    next(batches)
+    batches.close()
+    assert seen[0] == seen[1] < before
+    assert sys.getswitchinterval() == before
