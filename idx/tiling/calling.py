@@ -107,26 +107,31 @@ def _failed_on(grid: TileGrid, tile: int, error: Exception) -> IdxError:
 
 def _checked(result: Any, grid: TileGrid, tiles: IntArray) -> Any:
     """A function's result for some tiles, on the host, with plan indices where it is a table."""
-    where = f"batch from {tile_place(grid, int(tiles[0]))}"
     if is_frame(result):
         if "tile" not in result:
             raise _NotOneEach(
-                f"a table must have a column 'tile' that counts tiles within the batch; got {list(result.columns)[:8]} ({where}). "
+                f"a table must have a column 'tile' that counts tiles within the batch; got {list(result.columns)[:8]} ({_place_of(grid, tiles)}). "
                 "Add it, for example with table.assign(tile=...)."
             )
         position = result["tile"].to_numpy()
         if len(position) and not (np.issubdtype(position.dtype, np.integer) and position.min() >= 0 and position.max() < len(tiles)):
-            raise _NotOneEach(f"column 'tile' must count tiles within the batch (0..{len(tiles) - 1}); got others ({where}). Return the position in the batch.")
+            raise _NotOneEach(
+                f"column 'tile' must count tiles within the batch (0..{len(tiles) - 1}); got others ({_place_of(grid, tiles)}). Return the position in the batch."
+            )
         return result.assign(tile=tiles[position.astype(np.int64)])
     parts = result if isinstance(result, tuple) else (result,)
     lengths = [_length(part) for part in parts]
     if not parts or any(length != len(tiles) for length in lengths):
         got = [type(part).__name__ if length is None else length for part, length in zip(parts, lengths, strict=True)]
         raise _NotOneEach(
-            f"the function must return one result per tile ({len(tiles)}); got {got} ({where}). "
+            f"the function must return one result per tile ({len(tiles)}); got {got} ({_place_of(grid, tiles)}). "
             "Return tensors whose first axis is the batch, or a DataFrame with a column 'tile'."
         )
     return _on_host(result)
+
+
+def _place_of(grid: TileGrid, tiles: IntArray) -> str:
+    return f"batch from {tile_place(grid, int(tiles[0]))}"
 
 
 def _length(part: Any) -> int | None:

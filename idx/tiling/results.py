@@ -147,8 +147,9 @@ class Collected:
 
     def put(self, batch: TileBatch) -> None:
         """Take in the results of a batch."""
-        self._rows.extend(failure_rows(batch.failures, self.grid))
-        self.status[[failure.tile for failure in batch.failures]] = FAILED
+        if batch.failures:
+            self._rows.extend(failure_rows(batch.failures, self.grid))
+            self.status[[failure.tile for failure in batch.failures]] = FAILED
         if len(batch.tiles) == 0:
             return
         kind = kind_of(batch.values)
@@ -212,8 +213,8 @@ def blank(n: int, part: Array) -> Array:
 
 def check_alike(whole: Sequence[Any], parts: Sequence[Any], grid: TileGrid, tile: int) -> None:
     """Refuse results of another number, shape or type than those of the tiles before."""
-    before, now = ([f"{tuple(a.shape[1:])} {a.dtype}" for a in arrays] for arrays in (whole, parts))
-    if before != now:
+    if [(a.shape[1:], a.dtype) for a in whole] != [(a.shape[1:], a.dtype) for a in parts]:
+        before, now = ([f"{tuple(a.shape[1:])} {a.dtype}" for a in arrays] for arrays in (whole, parts))
         raise IdxError(
             f"results must be alike for all tiles; got {', '.join(now)} per tile after {', '.join(before)} (from tile {tile}, slide '{grid.slide.name}'). "
             "Return one shape and type, or a list of objects."
