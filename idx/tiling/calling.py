@@ -116,7 +116,8 @@ def _checked(result: Any, grid: TileGrid, tiles: IntArray) -> Any:
         position = result["tile"].to_numpy()
         if len(position) and not (np.issubdtype(position.dtype, np.integer) and position.min() >= 0 and position.max() < len(tiles)):
             raise _NotOneEach(
-                f"column 'tile' must count tiles within the batch (0..{len(tiles) - 1}); got others ({_place_of(grid, tiles)}). Return the position in the batch."
+                f"column 'tile' must count tiles within the batch (0..{len(tiles) - 1}); got others ({_place_of(grid, tiles)}). "
+                "Return the position in the batch."
             )
         return result.assign(tile=tiles[position.astype(np.int64)])
     parts = result if isinstance(result, tuple) else (result,)
