@@ -21,7 +21,7 @@ from idx.tiling.grid import TileGrid
 from idx.tiling.maps import COARSEST_PX
 from idx.tiling.reducing import halved_sizes
 from idx.tiling.resolving import Objects
-from idx.tiling.results import TileBatch
+from idx.tiling.results import TileBatch, TileResult
 from idx.tiling.stitched_map import StitchedMap
 from idx.tiling.stitching import finished_objects
 
@@ -30,13 +30,13 @@ _HELD_BYTES = 1 << 28
 
 
 def stitch_label_image(
-    batches: Iterable[TileBatch], grid: TileGrid, *, out: PathLike | None = None, name: str = "labels", margin_px: int = 0, overwrite: bool = False
+    batches: Iterable[TileBatch] | TileResult, grid: TileGrid, *, out: PathLike | None = None, name: str = "labels", margin_px: int = 0, overwrite: bool = False
 ) -> StitchedMap:
     """Put label images of overlapping tiles together to one of the slide, in which each object has one number.
 
     Parameters
     ----------
-    batches : iterable of TileBatch
+    batches : iterable of TileBatch, or TileResult
         Values are label images, as in :func:`idx.tiling.stitch_labels`.
     grid : TileGrid
         The plan.

@@ -22,7 +22,7 @@ from idx.tiling.grid import TileGrid
 from idx.tiling.map_codes import Codes
 from idx.tiling.map_tiles import MapTiles, Rows, blended
 from idx.tiling.reducing import halved_sizes
-from idx.tiling.results import TileBatch
+from idx.tiling.results import TileBatch, TileResult
 from idx.tiling.stitched_map import StitchedMap
 from idx.tiling.windows import in_plan_order
 
@@ -36,7 +36,7 @@ _BLENDS = {"ramp": ramp, "core": plateau}
 
 
 def stitch_map(
-    batches: Iterable[TileBatch],
+    batches: Iterable[TileBatch] | TileResult,
     grid: TileGrid,
     *,
     out: PathLike | None = None,
@@ -53,8 +53,8 @@ def stitch_map(
 
     Parameters
     ----------
-    batches : iterable of TileBatch
-        From :func:`idx.tiling.stream` or ``result.batches()``. Values are maps (m, y, x) or (m, y, x, c) of tiles, at the tiles' resolution or at a whole
+    batches : iterable of TileBatch, or TileResult
+        From :func:`idx.tiling.stream`, or a result. Values are maps (m, y, x) or (m, y, x, c) of tiles, at the tiles' resolution or at a whole
         fraction of it; or one value per tile, (m,) or (m, c), which makes a map of one pixel per core. NaN means no value. Tiles that failed may be
         missing.
     grid : TileGrid

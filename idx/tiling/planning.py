@@ -191,8 +191,8 @@ def _choose_level(slide: Slide, mpp: float, level: int | None) -> tuple[int, Pai
         if not isinstance(level, int | np.integer) or not 0 <= level < len(slide.levels):
             raise GeometryError(f"level must be in 0..{len(slide.levels) - 1}; got {level} (slide '{slide.name}'). See slide.levels.")
         return int(level), _level_mpp(slide, level), (1.0, 1.0)
-    if not (np.isfinite(mpp) and mpp > 0):
-        raise UnitError(f"mpp must be a positive um per pixel; got {mpp} (slide '{slide.name}'). Pass for example mpp=0.5.")
+    if np.ndim(mpp) or not (np.isfinite(mpp) and mpp > 0):
+        raise UnitError(f"mpp must be a positive um per pixel, one for both axes; got {mpp} (slide '{slide.name}'). Pass for example mpp=0.5.")
     if max(slide.mpp) > mpp * (1 + SAME_SCALE_RTOL):
         raise UnitError(
             f"mpp must not be finer than the slide's {max(slide.mpp):.4g} um/px; got {mpp:g} (slide '{slide.name}'). Pass mpp={max(slide.mpp):.4g} or level=0."

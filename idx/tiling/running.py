@@ -166,6 +166,10 @@ def run(
     (1280, 3)
     """
     is_one = isinstance(grid, TileGrid)
+    if not is_one and not isinstance(slide, Sequence):
+        raise GeometryError(
+            f"one slide must have one plan; got {type(grid).__name__} (slide '{getattr(slide, 'name', slide)}'). Pass run(fn, slide, plan(slide))."
+        )
     slides = [cast("Slide", slide)] if is_one else list(cast("Sequence[Slide]", slide))
     plans = [cast("TileGrid", grid)] if is_one else list(cast("Sequence[TileGrid]", grid))
     if len(slides) != len(plans):

@@ -12,7 +12,7 @@ from idx.errors import GeometryError
 from idx.tiling.grid import TileGrid
 from idx.tiling.objects import StitchedObjects, joined, outlined
 from idx.tiling.resolving import Objects, together
-from idx.tiling.results import TileBatch
+from idx.tiling.results import TileBatch, TileResult
 from idx.tiling.seams import SeamSweep
 from idx.tiling.windows import Windows, in_plan_order
 
@@ -66,13 +66,13 @@ def stitch(grid: TileGrid, tile: Array, centroid_px: Array) -> tuple[BoolArray, 
     return in_core(grid, centroids), grid.to_um(tiles, centroids)
 
 
-def stitch_labels(batches: Iterable[TileBatch], grid: TileGrid, *, classes: Sequence[str] = (), margin_px: int = 0) -> StitchedObjects:
+def stitch_labels(batches: Iterable[TileBatch] | TileResult, grid: TileGrid, *, classes: Sequence[str] = (), margin_px: int = 0) -> StitchedObjects:
     """Outline the objects of the label images of overlapping tiles, each exactly once.
 
     Parameters
     ----------
-    batches : iterable of TileBatch
-        From :func:`idx.tiling.stream` or ``result.batches()``. Values are label images, int (m, y, x) of ``size_px - 2 * margin_px`` pixels a side, in
+    batches : iterable of TileBatch, or TileResult
+        From :func:`idx.tiling.stream`, or a result. Values are label images, int (m, y, x) of ``size_px - 2 * margin_px`` pixels a side, in
         which each tile numbers its objects itself (0 is background); or a tuple of label images and class images: int (m, y, x), 0 for no class,
         k for ``classes[k - 1]``. Tiles that failed may be missing.
     grid : TileGrid
@@ -118,7 +118,7 @@ def stitch_labels(batches: Iterable[TileBatch], grid: TileGrid, *, classes: Sequ
     return everything.select(np.lexsort((everything.object_id, rounded[:, 0], rounded[:, 1])))
 
 
-def iter_stitched(batches: Iterable[TileBatch], grid: TileGrid, *, classes: Sequence[str] = (), margin_px: int = 0) -> Iterator[StitchedObjects]:
+def iter_stitched(batches: Iterable[TileBatch] | TileResult, grid: TileGrid, *, classes: Sequence[str] = (), margin_px: int = 0) -> Iterator[StitchedObjects]:
     """Yield stitched objects in pieces, as soon as they are finished: about one row of tiles at a time, so that a million never lie in memory.
 
     Parameters, meaning and errors are those of :func:`stitch_labels`; at least one piece comes, which may be empty.
@@ -129,7 +129,7 @@ def iter_stitched(batches: Iterable[TileBatch], grid: TileGrid, *, classes: Sequ
         first_id += len(objects)
 
 
-def finished_objects(batches: Iterable[TileBatch], grid: TileGrid, *, n_classes: int, margin_px: int) -> Iterator[Objects]:
+def finished_objects(batches: Iterable[TileBatch] | TileResult, grid: TileGrid, *, n_classes: int, margin_px: int) -> Iterator[Objects]:
     """Yield objects as runs of pixels in the lattice, about one row of tiles at a time; see :func:`stitch_labels`."""
     windows = Windows.of(grid, margin_px=margin_px)
     sweep = SeamSweep(windows, n_classes=n_classes)

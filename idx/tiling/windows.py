@@ -13,7 +13,7 @@ from idx.errors import GeometryError
 from idx.kernels.groups import counted
 from idx.kernels.spans import OBJECT
 from idx.tiling.grid import TileGrid
-from idx.tiling.results import TileBatch
+from idx.tiling.results import TileBatch, TileResult
 
 UNPLANNED, MISSING = -2, -1
 """Cores that no tile of the plan has, and cores of tiles that have not arrived."""
@@ -140,7 +140,7 @@ class Arrivals:
         return seen
 
 
-def in_plan_order(batches: Iterable[TileBatch], grid: TileGrid) -> Iterator[tuple[int, Any, int]]:
+def in_plan_order(batches: Iterable[TileBatch] | TileResult, grid: TileGrid) -> Iterator[tuple[int, Any, int]]:
     """Yield each tile that has arrived: its index, the values of its batch and its place among them.
 
     Raises
@@ -149,7 +149,7 @@ def in_plan_order(batches: Iterable[TileBatch], grid: TileGrid) -> Iterator[tupl
         If tiles are not in the plan or not in its order, or a batch has another number of values.
     """
     previous = -1
-    for batch in batches:
+    for batch in batches.batches() if isinstance(batches, TileResult) else batches:
         tiles = np.asarray(batch.tiles, dtype=np.int64).ravel().tolist()
         parts = batch.values if isinstance(batch.values, tuple) else (batch.values,)
         if any(len(part) != len(tiles) for part in parts):

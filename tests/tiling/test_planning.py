@@ -352,3 +352,8 @@ def test_a_plan_can_be_moved_to_another_slide_of_its_size():
     assert grid.slide is other
     assert grid.offset_px == (20, 20)
     assert len(grid) == 36
+
+
+def test_one_resolution_is_asked_for_both_axes():
+    with pytest.raises(UnitError, match=r"mpp must be a positive um per pixel, one for both axes; got \(0\.5, 0\.5\)"):
+        plan(planned_slide(100, 100), mpp=(0.5, 0.5))

@@ -304,3 +304,9 @@ def test_threads_switch_quickly_during_a_run_and_as_before_after_it():
     batches.close()
     assert seen[0] == seen[1] < before
     assert sys.getswitchinterval() == before
+
+
+def test_one_slide_with_a_list_of_plans_is_refused():
+    slide = array_slide(PIXELS)
+    with pytest.raises(GeometryError, match=r"one slide must have one plan; got list \(slide 'array'\)"):
+        run(means, slide, [grid_of(slide)])

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from array_slides import array_slide, planned_slide
 from label_tiles import batches, blobs, cut, discs, drawn, parted, same_objects
+from scipy.ndimage import label
 
 from idx.errors import FormatError, GeometryError
 from idx.tiling import TileBatch, iter_stitched, plan, run, stitch_label_image, stitch_labels, stream
@@ -279,3 +280,12 @@ def test_a_failure_while_writing_leaves_nothing(image, grid, tmp_path):
     with pytest.raises(RuntimeError, match="stopped"):
         stitch_label_image(failing(), grid, out=tmp_path / "labels.zarr")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_result_is_taken_as_its_batches():
+    pixels = np.full((200, 200, 3), 255, dtype=np.uint8)
+    pixels[30:50, 90:110] = pixels[120:130, 10:20] = 0
+    slide = array_slide(pixels)
+    grid = plan(slide, size_px=100, overlap_px=40)
+    result = run(lambda batch: np.stack([label(tile[..., 0].numpy() < 128)[0] for tile in batch]), slide, grid)
+    assert len(stitch_labels(result, grid)) == len(stitch_labels(result.batches(), grid)) == 2
