@@ -98,8 +98,8 @@ def resolve(arrivals: Arrivals, instances: Array, links: Array, spans: IntArray)
     Notes
     -----
     An instance that its tile sees whole is a candidate. It belongs to the tile whose core holds its centroid, and is surely kept if that is its own,
-    or if that tile has not arrived, so that its neighbours stand in for it. If that tile sees the object too, but as another's, it is kept unless
-    what that tile sees counts already. If that tile sees nothing of the kind, or is not in the plan, it is not kept.
+    or if that tile has not arrived, so that its neighbours stand in for it. If that tile sees the object too, but as another's, it is kept unless one
+    that is linked with it is. If that tile sees nothing of the kind, or is not in the plan, it is not kept.
 
     An instance that ends at the border of what its tile sees is a part. If much of it lies in an object that another tile sees whole, it is
     explained. Other parts that are the same where their tiles overlap make one candidate: it belongs to the tile whose core holds most of it.
@@ -182,15 +182,9 @@ def _kept(home: IntArray, candidate: IntArray, tile: IntArray, links: Array, ran
     is_sure[candidate[(candidate >= 0) & (home[candidate] == tile)]] = True
     kept = _independent(is_sure, mine, theirs, rank)
 
-    # What the home tile sees counts already where it is linked with something kept, of another tile: what one tile sees are different objects.
-    by_kept = kept[mine]
-    first, last = np.full(len(tile), np.iinfo(np.int64).max), np.full(len(tile), -1)
-    np.minimum.at(first, them[by_kept], tile[me[by_kept]])
-    np.maximum.at(last, them[by_kept], tile[me[by_kept]])
-    counts = (last[them] >= 0) & ((first[them] != tile[me]) | (last[them] != tile[me]))
     is_open = np.zeros_like(kept)
-    is_open[mine[(home[mine] == tile[them]) & ~counts]] = True
-    is_open[theirs[by_kept & (theirs >= 0)]] = False
+    is_open[mine[home[mine] == tile[them]]] = True
+    is_open[theirs[kept[mine] & (theirs >= 0)]] = False
     return kept | _independent(is_open & ~is_sure, mine, theirs, rank)
 
 

@@ -59,6 +59,11 @@ def test_a_map_of_what_the_function_left_of_tiles(values, grid):
     np.testing.assert_array_equal(found.values, values)
 
 
+def test_the_order_of_a_plan_may_be_any(values, grid):
+    mixed = grid.select(np.random.default_rng(0).permutation(len(grid)))
+    np.testing.assert_array_equal(stitch_map(batches(cut(values, mixed)), mixed).values, values)
+
+
 def test_numbers_of_classes_are_not_mixed(grid):
     classes = np.random.default_rng(0).integers(0, 5, (HEIGHT, WIDTH))
     tiles = cut(classes, grid)

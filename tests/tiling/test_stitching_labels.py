@@ -166,6 +166,24 @@ def test_one_at_the_rim_of_the_plan_is_marked():
         assert objects.is_cut.tolist() == [is_cut]
 
 
+def test_one_that_lies_mostly_beyond_the_plan_is_left_out():
+    image = np.zeros((100, 200), dtype=np.int32)
+    image[40:60, 30:58] = 1
+    image[5:15, 42:90] = 2
+    grid = plan(planned_slide(200, 100), size_px=70, overlap_px=20)
+    # Of the first 20 columns lie in the cores of the first column of tiles and 8 beyond; of the second 8 and, as far as it is seen, 10.
+    part = grid.select(grid.column == 0)
+    objects = stitch_labels(batches(cut(image, part)), part)
+    assert objects.label.tolist() == [1]
+    assert len(stitch_labels(batches(cut(image, grid)), grid)) == 2
+
+
+def test_the_order_of_a_plan_may_be_any(image, grid):
+    mixed = grid.select(np.random.default_rng(0).permutation(len(grid)))
+    numbers = stitch_label_image(batches(cut(image, mixed)), mixed).values
+    assert same_objects(numbers, image)
+
+
 def test_each_object_gets_the_class_of_most_of_its_pixels(image, grid):
     of_object = np.random.default_rng(0).integers(0, 3, image.max() + 1)
     of_object[0] = 0
