@@ -67,7 +67,7 @@ class TileResult:
     ----------
     values : array, tuple of arrays, list, DataFrame or zarr.Array
         Along the first axis in plan order; a DataFrame has a column ``tile`` that points into the plan and any number of rows per tile. Where a
-        tile has no result, arrays hold NaN (0 where they are not of floats), lists hold None and tables no row: ``status`` says which.
+        tile has no result, arrays hold NaN (0 or "" where there is no such value), lists hold None and tables no row: ``status`` says which.
     grid : TileGrid
     status : uint8 array (n,)
         0 pending (the run was cancelled before it), 1 done, 2 failed.
@@ -153,11 +153,7 @@ class Collected:
         if len(batch.tiles) == 0:
             return
         kind = kind_of(batch.values)
-        if self._kind not in ("", kind):
-            raise IdxError(
-                f"results must be alike for all tiles; got {kind} after {self._kind} (from tile {batch.tiles[0]}, slide '{self.grid.slide.name}'). "
-                "Return the same kind for every batch."
-            )
+        check_same_kind(self._kind, kind, self.grid, int(batch.tiles[0]))
         if kind == "table":
             self._tables.append(batch.values)
         elif kind == "list":
@@ -206,9 +202,21 @@ def parts_of(values: Any) -> tuple[Any, ...]:
 
 
 def blank(n: int, part: Array) -> Array:
-    """Room for the results of ``n`` tiles like those of ``part``: NaN where there can be one, 0 elsewhere."""
-    fill = np.nan if np.issubdtype(part.dtype, np.inexact) else 0
-    return np.full((n, *part.shape[1:]), fill, dtype=part.dtype)
+    """Room for the results of ``n`` tiles like those of ``part``: NaN, NaT or None where there can be one, 0 or "" elsewhere."""
+    room = np.zeros((n, *part.shape[1:]), dtype=part.dtype)
+    missing = {"f": np.nan, "c": np.nan, "m": "NaT", "M": "NaT", "O": None}
+    if part.dtype.kind in missing:
+        room[...] = missing[part.dtype.kind]
+    return room
+
+
+def check_same_kind(before: str, now: str, grid: TileGrid, tile: int) -> None:
+    """Refuse results of another kind (see :func:`kind_of`) than those of the tiles before; "" where there were none."""
+    if before not in ("", now):
+        raise IdxError(
+            f"results must be alike for all tiles; got {now} after {before} (from tile {tile}, slide '{grid.slide.name}'). "
+            "Return the same kind for every batch."
+        )
 
 
 def check_alike(whole: Sequence[Any], parts: Sequence[Any], grid: TileGrid, tile: int) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Sequence
+import secrets
+import shutil
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +15,21 @@ import numpy as np
 from idx._typing import Array
 from idx.errors import FormatError, IdxError
 from idx.tiling.planning import TileGrid
-from idx.tiling.results import DONE, FAILED, TileBatch, TileResult, blank, check_alike, errors_frame, failure_rows, in_plan_order, is_frame, kind_of, parts_of
+from idx.tiling.results import (
+    DONE,
+    FAILED,
+    TileBatch,
+    TileResult,
+    blank,
+    check_alike,
+    check_same_kind,
+    errors_frame,
+    failure_rows,
+    in_plan_order,
+    is_frame,
+    kind_of,
+    parts_of,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,7 +46,7 @@ class Stored:
 
     The folder is a zarr group: ``status`` (n,) uint8, ``values/0`` and so on (n, ...), attributes that say of which plan they are; tables lie in
     ``tables/*.parquet``, the plan in ``tiles.parquet`` and failures in ``errors.jsonl``. Whole chunks are written, and a tile is marked done only
-    after its results are on disk.
+    after its results are on disk. A crash at any moment leaves no folder, or one that can be resumed.
 
     Parameters
     ----------
@@ -44,6 +61,7 @@ class Stored:
         self.grid = grid
         self.folder = folder
         self._pending: list[TileBatch] = []
+        self._kind = ""
         self._arrays: tuple[zarr.Array, ...] = ()
         is_there = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
         if is_there and not resume:
@@ -54,19 +72,25 @@ class Stored:
         self.status = np.asarray(stored[:])
 
     def _created(self) -> zarr.Group:
+        """A new folder, prepared beside its place and renamed into it: one that a crash left half made could be neither begun nor resumed."""
         import zarr
 
+        stage = self.folder.parent / f".{self.folder.name}.{secrets.token_hex(4)}.tmp"
+        source = self.grid.slide.source
         try:
-            group = zarr.open_group(self.folder, mode="w-")
+            group = zarr.open_group(stage, mode="w-")
+            group.create_array("status", shape=(len(self.grid),), chunks=(max(1, min(len(self.grid), 1 << 16)),), dtype="uint8")
+            path = None if source is None else source.path
+            group.attrs.update({"kind": "idx tile results", "fingerprint": self.grid.fingerprint, "slide": self.grid.slide.name, "path": path})
+            self.grid.to_frame().to_parquet(stage / "tiles.parquet")
+            if self.folder.exists():
+                self.folder.rmdir()  # it is empty
+            stage.rename(self.folder)
         except OSError as error:
             raise IdxError(f"out must be a folder that can be written; got: {error} ('{self.folder}'). Pass another.") from error
-        group.create_array("status", shape=(len(self.grid),), chunks=(max(1, min(len(self.grid), 1 << 16)),), dtype="uint8")
-        source = self.grid.slide.source
-        group.attrs.update(
-            {"kind": "idx tile results", "fingerprint": self.grid.fingerprint, "slide": self.grid.slide.name, "path": None if source is None else source.path}
-        )
-        self.grid.to_frame().to_parquet(self.folder / "tiles.parquet")
-        return group
+        finally:
+            shutil.rmtree(stage, ignore_errors=True)
+        return zarr.open_group(self.folder, mode="r+")
 
     def _opened(self) -> zarr.Group:
         import zarr
@@ -84,9 +108,10 @@ class Stored:
                 f"a run must be resumed with the plan and the slide that it was begun with; got another plan, or slide '{self.grid.slide.name}' for "
                 f"'{group.attrs.get('slide')}' ('{self.folder}'). Use that plan, or pass another folder."
             )
-        if "values" in group:
-            values: Any = group["values"]
-            self._arrays = tuple(values[name] for name in sorted(values, key=int))
+        # Arrays count once all of them are there; before, nothing was written into them.
+        held: Any = group
+        self._arrays = tuple(held[f"values/{number}"] for number in range(held.attrs.get("n_arrays", 0)))
+        self._kind = held.attrs.get("results", "")
         return group
 
     def put(self, batch: TileBatch) -> None:
@@ -94,8 +119,9 @@ class Stored:
         if batch.failures:
             rows = failure_rows(batch.failures, self.grid)
             with (self.folder / _ERRORS).open("a", encoding="utf-8") as lines:
-                lines.writelines(json.dumps(row) + "\n" for row in rows)
-        if len(batch.tiles) and not is_frame(batch.values):
+                # A line of its own each, though a crash cut off the one before.
+                lines.writelines("\n" + json.dumps(row) for row in rows)
+        if len(batch.tiles):
             self._check(batch)
         self._pending.append(batch)
         chunk = self._chunk_tiles
@@ -105,13 +131,17 @@ class Stored:
             self._write()
 
     def _check(self, batch: TileBatch) -> None:
-        if kind_of(batch.values) == "list":
+        """Refuse results of another kind than those before; the first decide what the folder holds."""
+        kind, first = kind_of(batch.values), int(batch.tiles[0])
+        if kind == "list":
             raise IdxError(f"results for out must be arrays, tuples of arrays or tables; got a list of objects ('{self.folder}'). Leave out= out.")
-        parts = parts_of(batch.values)
-        if not self._arrays:
+        check_same_kind(self._kind, kind, self.grid, first)
+        parts = () if kind == "table" else parts_of(batch.values)
+        if not self._kind:
             self._arrays = tuple(self._new_array(number, part) for number, part in enumerate(parts))
-            self._group.attrs["is_tuple"] = isinstance(batch.values, tuple)
-        check_alike(self._arrays, parts, self.grid, int(batch.tiles[0]))
+            self._group.attrs.update({"results": kind, "n_arrays": len(parts)})
+            self._kind = kind
+        check_alike(self._arrays, parts, self.grid, first)
 
     def _new_array(self, number: int, part: Array) -> zarr.Array:
         n = len(self.grid)
@@ -124,7 +154,8 @@ class Stored:
             shape=(n, *part.shape[1:]),
             chunks=(chunk, *(max(1, length) for length in part.shape[1:])),
             dtype=part.dtype,
-            fill_value=one.flat[0].item() if one.size else 0,
+            fill_value=one.flat[0] if one.size else None,
+            overwrite=True,  # a crash may have come before it counted
         )
         return created
 
@@ -134,7 +165,27 @@ class Stored:
         return min((array.chunks[0] for array in self._arrays), default=_CHUNK_TILES)
 
     def _write(self) -> None:
-        """Write what is pending, then mark it."""
+        """Write what is pending, then mark it.
+
+        Raises
+        ------
+        IdxError
+            If the folder does not take it.
+        """
+        try:
+            self._write_results()
+            for batch in self._pending:
+                self.status[[failure.tile for failure in batch.failures]] = FAILED
+                self.status[batch.tiles] = DONE
+            self._status[:] = self.status
+        except (OSError, TypeError, ValueError, NotImplementedError) as error:
+            raise IdxError(
+                f"results must be written to out; got {type(error).__name__}: {error} ('{self.folder}'). Make room, or return columns of one type each, "
+                "and go on with resume=True."
+            ) from error
+        self._pending = []
+
+    def _write_results(self) -> None:
         done = [batch for batch in self._pending if len(batch.tiles)]
         tables = [batch.values for batch in done if is_frame(batch.values)]
         if tables:
@@ -146,11 +197,6 @@ class Stored:
             part.with_suffix(".partial").replace(part)
         elif done:
             self._write_arrays(done)
-        for batch in self._pending:
-            self.status[[failure.tile for failure in batch.failures]] = FAILED
-            self.status[batch.tiles] = DONE
-        self._pending = []
-        self._status[:] = self.status
 
     def _write_arrays(self, done: Sequence[TileBatch]) -> None:
         tiles = np.concatenate([batch.tiles for batch in done])
@@ -168,20 +214,24 @@ class Stored:
         """Write what is pending and return all results so far."""
         if self._pending:
             self._write()
-        rows = []
-        if (self.folder / _ERRORS).exists():
-            rows = [json.loads(line) for line in (self.folder / _ERRORS).read_text(encoding="utf-8").splitlines()]
-        errors = errors_frame([row for row in rows if self.status[row["tile"]] == FAILED])
+        errors = errors_frame([row for row in self._error_rows() if self.status[row["tile"]] == FAILED])
         return TileResult(self._values(), self.grid, self.status, errors)
+
+    def _error_rows(self) -> Iterator[dict[str, Any]]:
+        """Rows of all failures so far; a line that a crash cut off is of a tile that was not marked."""
+        file = self.folder / _ERRORS
+        for line in file.read_text(encoding="utf-8", errors="replace").splitlines() if file.exists() else ():
+            with contextlib.suppress(json.JSONDecodeError):
+                yield json.loads(line)
 
     def _values(self) -> Any:
         if self._arrays:
-            return self._arrays if self._group.attrs["is_tuple"] else self._arrays[0]
+            return self._arrays if self._kind == "tuple of arrays" else self._arrays[0]
         parts = sorted((self.folder / _TABLES).glob("*.parquet"))
         return self._table(parts) if parts else []
 
     def _table(self, parts: Sequence[Path]) -> pd.DataFrame:
-        """The table of all parts; of a tile that was written twice (a crash came before its mark) the later rows count."""
+        """Rows of all tiles that are done; of a tile that was written twice (a crash came before its mark) the later rows count."""
         import pandas as pd
 
         tables: list[pd.DataFrame] = []
@@ -189,4 +239,5 @@ class Stored:
             table = pd.read_parquet(part)
             tables = [old[~old["tile"].isin(table["tile"])] for old in tables]
             tables.append(table)
-        return in_plan_order(tables)
+        whole = in_plan_order(tables)
+        return whole[self.status[whole["tile"].to_numpy()] == DONE].reset_index(drop=True)
