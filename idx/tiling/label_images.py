@@ -81,7 +81,7 @@ def stitch_label_image(
         preview = whole
         for _ in sizes[1:]:
             preview = halved_labels(preview)
-        return replace(plain, values=whole, levels=(whole,), preview=preview, value_range=(0.0, float(max(n, 1))))
+        return replace(plain, values=whole, levels=(whole,), preview=_shown(preview), value_range=(0.0, float(max(n, 1))))
     path = Path(out)
     if path.suffix.lower() != ".zarr":
         raise FormatError(f"out must end in .zarr; got '{path}' (label image '{name}'). Label images are kept as numbers.")
@@ -94,7 +94,12 @@ def stitch_label_image(
         for finer, coarser in pairwise(levels):
             _halve(finer, coarser)
     opened = open_levels(path)
-    return replace(plain, values=opened[0], levels=opened, preview=np.asarray(opened[-1][...]), value_range=(0.0, float(max(n, 1))), path=path)
+    return replace(plain, values=opened[0], levels=opened, preview=_shown(np.asarray(opened[-1][...])), value_range=(0.0, float(max(n, 1))), path=path)
+
+
+def _shown(labels: Array) -> Array:
+    """Labels as a picture has them, with NaN for background."""
+    return np.where(labels > 0, labels, np.nan)
 
 
 def _draw_all(groups: Iterable[Objects], canvas: _Memory | _Blocks) -> int:

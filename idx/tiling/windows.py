@@ -146,11 +146,13 @@ def in_plan_order(batches: Iterable[TileBatch] | TileResult, grid: TileGrid) -> 
     Raises
     ------
     GeometryError
-        If tiles are not in the plan or not in its order, or a batch has another number of values.
+        If tiles are not in the plan or not in its order, or a batch holds a table or another number of values.
     """
     previous = -1
     for batch in batches.batches() if isinstance(batches, TileResult) else batches:
         tiles = np.asarray(batch.tiles, dtype=np.int64).ravel().tolist()
+        if hasattr(batch.values, "columns"):
+            raise GeometryError(f"values must be arrays or lists, one per tile; got a table (slide '{grid.slide.name}'). Pass one column of it per tile.")
         parts = batch.values if isinstance(batch.values, tuple) else (batch.values,)
         if any(len(part) != len(tiles) for part in parts):
             raise GeometryError(

@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 from array_slides import array_slide, planned_slide
 from label_tiles import batches, blobs, cut, discs, drawn, parted, same_objects
@@ -239,6 +240,8 @@ def test_a_label_image_on_disk_is_the_one_in_memory(tmp_path, kind, monkeypatch)
     assert same_objects(stored.values[:], image)
     np.testing.assert_array_equal(stored.values[:], stitch_label_image(batches(tiles), grid).values)
     assert stored.values.dtype == np.int32
+    assert (np.isnan(stored.preview) == (stored.levels[-1][:] == 0)).all()
+    assert "data:image/png" in stored._repr_html_()
     assert [level.shape for level in stored.levels] == [(1100, 1300), (550, 650), (275, 325)]
     assert stored.value_range == (0.0, float(n))
     level = stored.levels[1][:]
@@ -280,6 +283,8 @@ def test_what_does_not_fit_the_plan_is_refused(image, grid, tmp_path):
         stitch_labels([TileBatch(np.array([0, 1]), tiles[:1])], grid)
     with pytest.raises(GeometryError, match="classes named"):
         stitch_labels(batches(tiles), grid, classes=("tumour",))
+    with pytest.raises(GeometryError, match="a table"):
+        stitch_labels([TileBatch(np.arange(2), pd.DataFrame({"tile": [0, 1]}))], grid)
     with pytest.raises(GeometryError, match="margin"):
         stitch_labels(batches(tiles), grid, margin_px=21)
     with pytest.raises(GeometryError, match="once"):
