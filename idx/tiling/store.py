@@ -110,8 +110,8 @@ class Stored:
             )
         # Arrays count once all of them are there; before, nothing was written into them.
         held: Any = group
-        self._arrays = tuple(held[f"values/{number}"] for number in range(held.attrs.get("n_arrays", 0)))
-        self._kind = held.attrs.get("results", "")
+        self._kind, n_arrays = held.attrs.get("results", ("", 0))
+        self._arrays = tuple(held[f"values/{number}"] for number in range(n_arrays))
         return group
 
     def put(self, batch: TileBatch) -> None:
@@ -139,7 +139,7 @@ class Stored:
         parts = () if kind == "table" else parts_of(batch.values)
         if not self._kind:
             self._arrays = tuple(self._new_array(number, part) for number, part in enumerate(parts))
-            self._group.attrs.update({"results": kind, "n_arrays": len(parts)})
+            self._group.attrs["results"] = [kind, len(parts)]  # one entry: each is written for itself
             self._kind = kind
         check_alike(self._arrays, parts, self.grid, first)
 

@@ -130,3 +130,11 @@ def test_what_a_failed_tile_holds_is_nothing_that_was_measured(values, missing, 
         found = np.asarray(result.values[:])
         np.testing.assert_array_equal(found[6], np.full(values.shape[1:], missing, dtype=values.dtype))
         np.testing.assert_array_equal(found[7:], values[7:])
+
+
+def test_arrays_of_which_a_crash_left_all_but_the_mark_are_made_again(slide, grid, tmp_path):
+    run(pair, slide, grid, out=tmp_path / "a")
+    group = zarr.open_group(tmp_path / "a", mode="r+")
+    del group.attrs["results"]
+    group["status"][:] = 0
+    assert run(pair, slide, grid, out=tmp_path / "a", resume=True).is_complete
