@@ -47,22 +47,27 @@ class OpenSlidePixels:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._is_closed = False
         self._lock = threading.Lock()
         try:
             self._opened_as = identity(os.stat(path))
-            self._slide = self._opened()
+            slide = self._opened()
         except (openslide.OpenSlideError, OSError) as error:
             raise FormatError(
                 f"slide must be in a format that OpenSlide reads; got: {error} ({path}). Copy the file again, or convert it to tiled TIFF."
             ) from error
-        base = self._slide.dimensions
-        self._factors = self._slide.level_downsamples
-        self._levels = tuple(level_of(*size, base=base) for size in self._slide.level_dimensions)
+        self._slide: openslide.OpenSlide | None = slide
+        self._factors = slide.level_downsamples
+        self._levels = tuple(level_of(*size, base=slide.dimensions) for size in slide.level_dimensions)
 
     def _opened(self) -> openslide.OpenSlide:
         slide = openslide.OpenSlide(self._path)
         slide.set_cache(_shared_cache())
+        return slide
+
+    def _handle(self) -> openslide.OpenSlide:
+        slide = self._slide
+        if slide is None:
+            raise PixelAccessError(f"slide must be open to be read; got a closed one ({self._path}). Open it again with open_slide.")
         return slide
 
     @property
@@ -73,35 +78,34 @@ class OpenSlidePixels:
     @property
     def vendor(self) -> str:
         """Format as OpenSlide calls it."""
-        return self._slide.properties.get(openslide.PROPERTY_NAME_VENDOR, "openslide")
+        return self._handle().properties.get(openslide.PROPERTY_NAME_VENDOR, "openslide")
 
     @property
     def mpp(self) -> Pair | None:
         """Um per pixel (x, y) as OpenSlide found it."""
-        x, y = (self._slide.properties.get(name) for name in (openslide.PROPERTY_NAME_MPP_X, openslide.PROPERTY_NAME_MPP_Y))
+        x, y = (self._handle().properties.get(name) for name in (openslide.PROPERTY_NAME_MPP_X, openslide.PROPERTY_NAME_MPP_Y))
         return (float(x), float(y)) if x and y else None
 
     @property
     def magnification(self) -> float | None:
         """Objective power as the file states it."""
-        power = self._slide.properties.get(openslide.PROPERTY_NAME_OBJECTIVE_POWER)
+        power = self._handle().properties.get(openslide.PROPERTY_NAME_OBJECTIVE_POWER)
         return float(power) if power else None
 
     @property
     def icc_profile(self) -> bytes | None:
         """Embedded profile."""
-        profile = self._slide.color_profile
+        profile = self._handle().color_profile
         return profile.tobytes() if profile is not None else None
 
     def read_tiles_into(self, batch: RGBArray, tiles: Sequence[TileRect]) -> None:
         """Fill ``batch`` (n, height, width, 3) uint8; see :class:`idx.slide.PixelSource`."""
         checked_batch(batch, tiles, self._levels, where=str(self._path))
-        if self._is_closed:
-            raise PixelAccessError(f"slide must be open to be read; got a closed one ({self._path}). Open it again with open_slide.")
+        self._handle()
         check_unchanged(self._path, self._opened_as)
         for target, tile in zip(batch, tiles, strict=True):
             try:
-                region = self._read(self._slide, tile)
+                region = self._read(self._handle(), tile)
             except _READ_ERRORS:
                 region = self._read_anew(tile)
             target[...] = on_white(np.asarray(region))
@@ -115,8 +119,8 @@ class OpenSlidePixels:
         """Read through a handle of its own: after one damaged tile OpenSlide refuses all others, in every thread."""
         try:
             with self._lock, self._opened() as alone:
-                # The old handle is closed when the last thread lets go of it.
-                self._slide = self._opened()
+                if self._slide is not None:
+                    self._slide = self._opened()
                 return self._read(alone, tile)
         except _READ_ERRORS as error:
             raise PixelAccessError(
@@ -126,6 +130,6 @@ class OpenSlidePixels:
 
     def close(self) -> None:
         """Release the file; closing twice is harmless."""
-        if not self._is_closed:
-            self._is_closed = True
-            self._slide.close()
+        # The handle itself is closed when the last thread lets go of it: to take it from under a read is a crash of the whole process.
+        with self._lock:
+            self._slide = None

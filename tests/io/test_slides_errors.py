@@ -1,6 +1,8 @@
 """Every way in which opening or reading a slide fails: the exception and the words that name file and remedy."""
 
 import re
+import subprocess
+import sys
 
 import imagecodecs
 import numpy as np
@@ -289,3 +291,35 @@ def test_a_damaged_tile_costs_no_other_through_openslide(tmp_path):
         file.unlink()
         with pytest.raises(PixelAccessError, match="must stay as it was"):
             slide.read_region(0, 0, width_px=64, height_px=64)
+
+
+_CLOSED_WHILE_READ = """
+import sys, threading
+from idx.errors import PixelAccessError
+from idx.io.slides import open_slide
+
+def read(slide, ends):
+    try:
+        while True:
+            slide.read_region(0, 0, width_px=300, height_px=250)
+    except PixelAccessError as error:
+        ends.append("slide must be open" in str(error))
+
+for _ in range(25):
+    slide, ends = open_slide(sys.argv[1], backend=sys.argv[2]), []
+    threads = [threading.Thread(target=read, args=(slide, ends)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    slide.close()
+    for thread in threads:
+        thread.join()
+    assert ends == [True] * 4, ends
+"""
+
+
+@pytest.mark.parametrize("backend", ["tifffile", "openslide"])
+def test_a_slide_that_is_closed_while_threads_read_it_ends_their_reads_and_nothing_else(backend, tmp_path):
+    """In a process of its own: OpenSlide crashes the process where its handle is closed under a read."""
+    make.write_tiff(tmp_path / "a.tif", compression="deflate")
+    done = subprocess.run([sys.executable, "-c", _CLOSED_WHILE_READ, str(tmp_path / "a.tif"), backend], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
