@@ -189,7 +189,10 @@ def _on_host(part: Any) -> Array:
     import torch
 
     if part.layout != torch.strided or part.is_meta:
-        raise _NotOneEach(f"tensors must be dense and hold numbers; got {part.layout} on '{part.device}' (results of a function). Return dense ones of numbers, as tensor.to_dense() gives.")
+        raise _NotOneEach(
+            f"tensors must be dense and hold numbers; got {part.layout} on '{part.device}' (results of a function). "
+            "Return dense ones of numbers, as tensor.to_dense() gives."
+        )
     tensor: torch.Tensor = part.detach()
     if tensor.dtype == torch.bfloat16:  # numpy knows no such number; each is also one of 32 bits
         tensor = tensor.float()
