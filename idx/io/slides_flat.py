@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import imagecodecs
@@ -15,8 +16,9 @@ import tifffile
 from idx._typing import Pair, RGBArray
 from idx.errors import FormatError, PixelAccessError
 from idx.io.color import on_white
-from idx.io.slides_tiff import has_premultiplied_alpha, resolution_mpp
-from idx.io.slides_tiles import WHITE, checked_batch
+from idx.io.jpeg import check_ended
+from idx.io.slides_tiff import READ_ERRORS, has_premultiplied_alpha, has_rgb, resolution_mpp
+from idx.io.slides_tiles import WHITE, Identity, check_unchanged, checked_batch, identity
 from idx.slide import Level, TileRect
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -35,6 +37,7 @@ class FlatHeader:
     mpp: Pair | None = None
     icc_profile: bytes | None = None
     is_premultiplied: bool = False
+    identity: Identity | None = None
 
 
 def read_header(path: Path) -> FlatHeader:
@@ -49,18 +52,23 @@ def read_header(path: Path) -> FlatHeader:
     FormatError
         If it is none of these, damaged, or not 8-bit RGB.
     """
+    opened_as = identity(os.stat(path))
     with path.open("rb") as stream:
         start = stream.read(8)
     try:
         if start == PNG_SIGNATURE:
-            return _png_header(path.read_bytes(), path)
-        if start[:3] == JPEG_SIGNATURE:
-            return _jpeg_header(path.read_bytes(), path)
-        return _tiff_header(path)
-    except (IndexError, ValueError, zlib.error, tifffile.TiffFileError) as error:
+            header = _png_header(path.read_bytes(), path)
+        elif start[:3] == JPEG_SIGNATURE:
+            header = _jpeg_header(path.read_bytes(), path)
+        else:
+            header = _tiff_header(path)
+        if min(header.width_px, header.height_px) < 1:
+            raise ValueError(f"{header.width_px} x {header.height_px} px")
+    except (*READ_ERRORS, zlib.error) as error:
         if isinstance(error, FormatError):
             raise
         raise FormatError(f"image must be a complete PNG, JPEG or TIFF; got: {error} ({path}). Copy the file again from its source.") from error
+    return replace(header, identity=opened_as)
 
 
 def _refuse(colours: str, path: Path) -> FormatError:
@@ -106,7 +114,7 @@ def _jpeg_header(content: bytes, path: Path) -> FlatHeader:
 def _tiff_header(path: Path) -> FlatHeader:
     with tifffile.TiffFile(path) as tiff:
         page = tiff.pages.first
-        if page.dtype != np.uint8 or page.samplesperpixel not in (3, 4) or page.photometric not in (2, 6):
+        if page.dtype != np.uint8 or page.samplesperpixel not in (3, 4) or not has_rgb(page):
             raise _refuse(f"{page.samplesperpixel} x {page.bitspersample}-bit {getattr(page.photometric, 'name', page.photometric)}", path)
         size, needed = path.stat().st_size, max(o + n for o, n in zip(page.dataoffsets, page.databytecounts, strict=True))
         if needed > size:
@@ -119,7 +127,10 @@ def _tiff_header(path: Path) -> FlatHeader:
 
 
 class FlatPixels:
-    """Pixels of one flat image, decoded whole at the first read and kept; safe to use from several threads."""
+    """Pixels of one flat image, decoded whole at the first read and kept; safe to use from several threads.
+
+    One that does not decode is not tried again for each tile: that would take as long each time.
+    """
 
     name = "flat"
 
@@ -127,6 +138,7 @@ class FlatPixels:
         self._path, self._header = path, header
         self._levels = (Level(header.width_px, header.height_px, 1.0),)
         self._image: RGBArray | None = None
+        self._problem = ""
         self._lock = threading.Lock()
 
     @property
@@ -147,24 +159,45 @@ class FlatPixels:
 
     def _decoded(self) -> RGBArray:
         with self._lock:
+            if self._problem:
+                raise PixelAccessError(self._problem)
             if self._image is None:
-                self._image = self._decode()
+                try:
+                    self._image = self._decode()
+                except PixelAccessError as error:
+                    self._problem = str(error)
+                    raise
             return self._image
 
     def _decode(self) -> RGBArray:
+        if self._header.identity is not None:
+            check_unchanged(self._path, self._header.identity)
         try:
-            if self._header.kind == "png":
-                image = imagecodecs.png_decode(self._path.read_bytes())
-            elif self._header.kind == "jpeg":
-                image = imagecodecs.jpeg8_decode(self._path.read_bytes(), outcolorspace=2)
-            else:
-                image = tifffile.imread(self._path, key=0)
-                image = np.moveaxis(image, 0, -1) if image.shape[0] in (3, 4) and image.shape[-1] not in (3, 4) else image
-        except (ValueError, RuntimeError, OSError, tifffile.TiffFileError) as error:
+            image = self._decoded_file()
+        except (*READ_ERRORS, MemoryError) as error:
             raise PixelAccessError(f"image must decode; got: {error} (level 0, {self._path}). Copy the file again from its source.") from error
         return on_white(image, is_premultiplied=self._header.is_premultiplied) if image.shape[2] == 4 else image
 
+    def _decoded_file(self) -> RGBArray:
+        """Samples (y, x, 3 or 4)."""
+        image: RGBArray
+        if self._header.kind == "tiff":
+            with tifffile.TiffFile(self._path) as tiff:
+                page = tiff.pages.first.aspage()
+                image = np.moveaxis(page.asarray(), 0, -1) if page.planarconfig == 2 else page.asarray()
+        else:
+            content = self._path.read_bytes()
+            if self._header.kind == "jpeg":
+                check_ended(content)
+                image = imagecodecs.jpeg8_decode(content, outcolorspace=2)
+            else:
+                image = imagecodecs.png_decode(content)
+        if image.shape[:2] != (self._header.height_px, self._header.width_px):
+            raise ValueError(f"{image.shape[1]} x {image.shape[0]} px instead of {self._header.width_px} x {self._header.height_px}")
+        return image
+
     def close(self) -> None:
-        """Forget the decoded image."""
+        """Forget the decoded image; closing twice is harmless."""
         with self._lock:
             self._image = None
+            self._problem = f"slide must be open to be read; got a closed one ({self._path}). Open it again with open_slide."

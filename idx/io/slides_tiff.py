@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,14 @@ SOFTWARE = "idx "
 
 _JPEG, _JPEG2000_YCBCR, _JPEG2000_RGB = 7, 33003, 33005
 _JPEG2000 = (_JPEG2000_YCBCR, _JPEG2000_RGB, 34712)
+_YCBCR = 6
+_IN_RGB_WHEN_DECODED = (6, _JPEG, 34892, *_JPEG2000)
+"""Compressions whose codec turns YCbCr into RGB."""
+READ_ERRORS = (
+    *(tifffile.TiffFileError, struct.error, ElementTree.ParseError),
+    *(ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError, OSError),
+)
+"""What reading a damaged TIFF may raise: tifffile takes what the file says for numbers, texts and places that make sense."""
 _UM_PER_UNIT = {"µm": 1.0, "μm": 1.0, "um": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6}
 
 
@@ -85,7 +94,7 @@ def read_index(path: Path) -> TiffIndex:
                 magnification,
                 bytes(icc.value) if icc else None,
             )
-    except (tifffile.TiffFileError, ValueError, IndexError, KeyError, TypeError, OSError) as error:
+    except READ_ERRORS as error:
         if isinstance(error, FormatError):
             raise
         raise FormatError(f"TIFF must be complete and readable; got: {error} ({path}). Copy the file again from its source or re-export it.") from error
@@ -96,7 +105,7 @@ def is_tiled(path: Path) -> bool:
     try:
         with tifffile.TiffFile(path) as tiff:
             return bool(tiff.pages.first.is_tiled)
-    except (tifffile.TiffFileError, ValueError, IndexError, KeyError, TypeError, OSError) as error:
+    except READ_ERRORS as error:
         raise FormatError(f"TIFF must be complete and readable; got: {error} ({path}). Copy the file again from its source or re-export it.") from error
 
 
@@ -122,11 +131,11 @@ def _pyramid_pages(tiff: tifffile.TiffFile, path: Path) -> list[tifffile.TiffPag
 
 def _check_page(page: tifffile.TiffPage, path: Path) -> None:
     """Refuse pixels that are not 8-bit RGB, interleaved."""
-    if page.dtype != np.uint8 or page.samplesperpixel not in (3, 4) or page.photometric not in (2, 6):
+    if page.dtype != np.uint8 or page.samplesperpixel not in (3, 4) or not has_rgb(page):
         raise FormatError(
             f"slide pixels must be 8-bit RGB; got {page.samplesperpixel} x {page.bitspersample}-bit "
             f"{getattr(page.photometric, 'name', page.photometric)} ({path}). "
-            "Convert the slide to RGB, or read single channels with tifffile."
+            "Convert the slide to RGB, or try open_slide(..., backend='openslide')."
         )
     if page.planarconfig != 1:
         raise FormatError(f"RGB planes must be interleaved; got separate planes ({path}). Re-save with planar configuration 'contig'.")
@@ -137,6 +146,11 @@ def _check_page(page: tifffile.TiffPage, path: Path) -> None:
 def _layout(page: tifffile.TiffPage, path: Path) -> TileLayout:
     """Stored tiles of a page, checked to lie within the file; strips are tiles of full width."""
     tile = (page.tilewidth, page.tilelength) if page.is_tiled else (page.imagewidth, min(page.rowsperstrip, page.imagelength))
+    if min(page.imagewidth, page.imagelength, *tile) < 1:
+        raise FormatError(
+            f"levels and tiles must be at least 1 x 1 px; got {page.imagewidth} x {page.imagelength} px in tiles of {tile[0]} x {tile[1]} ({path}). "
+            "Copy the file again from its source."
+        )
     offsets, counts = np.array(page.dataoffsets, dtype=np.int64), np.array(page.databytecounts, dtype=np.int64)
     layout = TileLayout(page.imagewidth, page.imagelength, *tile, offsets, counts)
     if not len(offsets) == len(counts) == layout.n_columns * layout.n_rows:
@@ -170,6 +184,11 @@ def _decoder(page: tifffile.TiffPage) -> Decoder:
         return on_white(tile, is_premultiplied=is_premultiplied) if tile.shape[2] == 4 else tile
 
     return through_tifffile
+
+
+def has_rgb(page: tifffile.TiffPage) -> bool:
+    """Whether the samples are RGB once they are decoded."""
+    return page.photometric == 2 or (page.photometric == _YCBCR and page.compression in _IN_RGB_WHEN_DECODED)
 
 
 def has_premultiplied_alpha(page: tifffile.TiffPage) -> bool:

@@ -154,13 +154,21 @@ def test_a_batch_that_does_not_fit_its_tiles_is_refused(opened):
         slide.pixels.read_tiles_into(np.zeros((1, 32, 32, 3), dtype=np.uint8), [TileRect(9, 0, 0, 32, 32)])
 
 
-@pytest.mark.parametrize("kind", ["tiff-deflate", "dicom-full", "openslide"])
+@pytest.mark.parametrize("kind", ["tiff-deflate", "dicom-full", "openslide", "flat-png"])
 def test_a_closed_slide_says_so(kind, tmp_path):
     slide, _ = _open(kind, tmp_path)
     slide.close()
     slide.close()
     with pytest.raises(PixelAccessError, match="slide must be open"):
         slide.read_region(0, 0, width_px=10, height_px=10)
+
+
+@pytest.mark.parametrize("width", [3, 4, 40])
+def test_planes_of_a_flat_image_are_told_by_its_header_not_by_its_shape(width, tmp_path):
+    pixels = make.picture(width, 30)
+    tifffile.imwrite(tmp_path / "a.tif", np.moveaxis(pixels, -1, 0), photometric="rgb", planarconfig="separate")
+    read = open_slide(tmp_path / "a.tif", mpp=1.0).read_region(0, 0, width_px=width, height_px=30)
+    np.testing.assert_array_equal(read, pixels)
 
 
 @pytest.mark.parametrize("photometric", ["rgb", "ycbcr"])

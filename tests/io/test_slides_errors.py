@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import imagecodecs
 import numpy as np
@@ -96,6 +97,24 @@ def _tiff(folder, **options):
     return folder / "a.tif"
 
 
+def _with_tag(file, name, value):
+    """Overwrite a tag of the first page with a short number."""
+    with tifffile.TiffFile(file) as tiff:
+        tag = tiff.pages[0].tags[name]
+        at, size = tag.valueoffset, 2 if tag.dtype == 3 else 4
+    with file.open("r+b") as stream:
+        stream.seek(at)
+        stream.write(value.to_bytes(size, "little"))
+    return file
+
+
+def _damaged_ome(folder):
+    make.write_ome(folder / "a.ome.tif")
+    content = (folder / "a.ome.tif").read_bytes()
+    (folder / "a.ome.tif").write_bytes(content.replace(b"<Pixels", b"<Pix<ls", 1))
+    return folder / "a.ome.tif"
+
+
 GRAY, RGB = np.zeros((128, 128), dtype=np.uint8), np.zeros((128, 128, 3), dtype=np.uint8)
 CASES = {
     "no such file": (lambda f: f / "gone.svs", {}, FormatError, "slide must exist", "Check the path"),
@@ -131,6 +150,24 @@ CASES = {
         "interleaved; got separate planes",
         "Re-save",
     ),
+    "YCbCr that no codec undoes": (
+        lambda f: _image(f, "a.tif", RGB, tile=(64, 64), photometric="ycbcr", subsampling=(1, 1), compression="deflate"),
+        {"mpp": 1},
+        FormatError,
+        "8-bit RGB; got 3 x 8-bit YCBCR",
+        "backend='openslide'",
+    ),
+    "YCbCr in strips that no codec undoes": (
+        lambda f: _image(f, "a.tif", RGB, photometric="ycbcr", subsampling=(1, 1)),
+        {"mpp": 1},
+        FormatError,
+        "8-bit RGB; got 3 x 8-bit YCBCR",
+        "Convert",
+    ),
+    "tiles of no pixels": (lambda f: _with_tag(_tiff(f), "TileLength", 0), {}, FormatError, "at least 1 x 1 px; got 333 x 270 px in tiles of 64 x 0", "Copy"),
+    "level of no pixels": (lambda f: _with_tag(_tiff(f), "ImageLength", 0), {}, FormatError, "at least 1 x 1 px; got 333 x 0 px|TIFF must be", "Copy"),
+    "strips of no pixels": (lambda f: _with_tag(_image(f, "a.tif", RGB, photometric="rgb"), "ImageWidth", 0), {}, FormatError, "got: 0 x 128 px", "Copy"),
+    "damaged OME metadata": (_damaged_ome, {}, FormatError, "TIFF must be complete and readable; got: not well-formed", "Copy the file again"),
     "several images": (
         lambda f: _image(f, "a.tif", np.stack([RGB, RGB]), tile=(64, 64), photometric="rgb"),
         {"mpp": 1},
@@ -239,6 +276,28 @@ def test_a_damaged_flat_image_is_noticed_when_it_is_read(tmp_path):
     (tmp_path / "a.png").write_bytes(png[: len(png) // 2])
     with open_slide(tmp_path / "a.png", mpp=1.0) as slide, pytest.raises(PixelAccessError, match=r"image must decode.*a\.png"):
         slide.read_region(0, 0, width_px=10, height_px=10)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg"])
+def test_a_flat_image_that_is_cut_off_is_decoded_once_not_once_a_tile(name, tmp_path, monkeypatch):
+    """On a large image each attempt takes as long as the first; and libjpeg would paint what is missing grey."""
+    Image.fromarray(make.picture()).save(tmp_path / name)
+    _truncated(tmp_path / name, 0.5)
+    attempts, read_bytes = [], Path.read_bytes
+    with open_slide(tmp_path / name, mpp=1.0) as slide:
+        monkeypatch.setattr(Path, "read_bytes", lambda path: attempts.append(path) or read_bytes(path))
+        for _ in range(3):
+            with pytest.raises(PixelAccessError, match=rf"image must decode.*{name}.*Copy the file again"):
+                slide.read_region(0, 0, width_px=10, height_px=10)
+    assert len(attempts) == 1
+
+
+def test_a_flat_image_that_is_replaced_before_it_is_read_is_refused(tmp_path):
+    Image.fromarray(make.picture()).save(tmp_path / "a.png")
+    with open_slide(tmp_path / "a.png", mpp=1.0) as slide:
+        Image.fromarray(make.picture(50, 40)).save(tmp_path / "a.png")
+        with pytest.raises(PixelAccessError, match="must stay as it was while it is open"):
+            slide.read_region(0, 0, width_px=10, height_px=10)
 
 
 def _contradictory(folder, *, levels=(1, 4)):
