@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import threading
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -61,19 +62,25 @@ def same_aspect(width_px: int, height_px: int, *, base: tuple[int, int]) -> bool
 
 
 class ReadOnlyFile:
-    """A file whose bytes are read by position, from any number of threads."""
+    """A file whose bytes are read by position, from any number of threads; closed with its last reference where nobody closes it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        self._release = weakref.finalize(self, os.close, self._descriptor)  # runs once, whoever calls it
         self._opened_as = identity(os.fstat(self._descriptor))
         self._lock = threading.Lock()
         self._n_readers = 0
         self._is_closed = False
 
     def check_unchanged(self) -> None:
-        """Refuse a file that was replaced or rewritten since it was opened: see :func:`check_unchanged`."""
+        """Refuse a file that was closed, and one that was replaced or rewritten since it was opened: see :func:`check_unchanged`."""
+        self._check_open()
         check_unchanged(self.path, self._opened_as)
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise PixelAccessError(f"slide must be open to be read; got a closed one ({self.path}). Open it again with open_slide.")
 
     def read(self, offset: int, count: int) -> bytes:
         """Return exactly ``count`` bytes from ``offset``.
@@ -81,18 +88,23 @@ class ReadOnlyFile:
         Raises
         ------
         PixelAccessError
-            If the file is closed or shorter.
+            If the file is closed or shorter, or the system cannot read it.
         """
         with self._lock:
-            if self._is_closed:
-                raise PixelAccessError(f"slide must be open to be read; got a closed one ({self.path}). Open it again with open_slide.")
+            self._check_open()
             self._n_readers += 1
         try:
             block = self._read(offset, count)
+            while 0 < len(block) < count and (more := self._read(offset + len(block), count - len(block))):
+                block += more  # network drives may give less than was asked for
+        except OSError as error:
+            raise PixelAccessError(
+                f"file must be readable; got: {error} at offset {offset} ({self.path}). Check the drive, and copy the file again."
+            ) from error
         finally:
             with self._lock:
                 self._n_readers -= 1
-                self._release()
+                self._release_unread()
         if len(block) != count:
             raise PixelAccessError(f"file must hold {count} bytes at offset {offset}; got {len(block)} ({self.path}). Copy the file again: it is cut off.")
         return block
@@ -108,13 +120,12 @@ class ReadOnlyFile:
         """Release the descriptor; closing twice is harmless."""
         with self._lock:
             self._is_closed = True
-            self._release()
+            self._release_unread()
 
-    def _release(self) -> None:
+    def _release_unread(self) -> None:
         # Not under a reader: the system may give the same descriptor to another file, whose bytes it would then read.
-        if self._is_closed and self._n_readers == 0 and self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        if self._is_closed and self._n_readers == 0:
+            self._release()
 
 
 Identity = tuple[int, int, int, int]
@@ -136,7 +147,7 @@ def check_unchanged(path: Path, opened_as: Identity) -> None:
     """
     try:
         now = identity(os.stat(path))
-    except FileNotFoundError:
+    except OSError:  # gone, or its folder, or the drive
         now = None
     if now != opened_as:
         raise PixelAccessError(

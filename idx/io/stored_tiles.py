@@ -58,9 +58,10 @@ class StoredTiles:
 
     def close(self) -> None:
         """Release the files and the decoded tiles that are kept."""
-        self._cache.forget(self._number)
+        # The files first: a thread that reads would fill the cache again.
         for file in self.files:
             file.close()
+        self._cache.forget(self._number)
 
     def fetch(self, level: int, stored: int) -> bytes | None:
         """Bytes of a stored tile, or None where nothing is stored."""

@@ -1,5 +1,6 @@
 """Stored tiles delivered as requested ones: once each, in place, by any number of threads."""
 
+import gc
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -216,3 +217,39 @@ def test_rows_of_tiles_never_begin_where_vectors_do(shape):
     for tile in [memory.take(shape) for _ in range(5)]:
         rows = tile.ctypes.data + tile.strides[0] * np.arange(shape[0])
         assert (rows % 16 == 8).all()
+
+
+def test_a_closed_slide_delivers_nothing_that_it_kept(tmp_path):
+    """A thread that was reading may have put its tiles into the cache after it was emptied."""
+    pixels = noise(24, 32)
+    counted = Counted(tmp_path / "a", pixels)
+    counted.read((2, 2, 28, 20))
+    for file in counted.stored.files:
+        file.close()
+    with pytest.raises(PixelAccessError, match="slide must be open"):
+        counted.read((2, 2, 28, 20))
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="only Linux lists the open files of a process")
+def test_files_of_slides_that_nobody_closes_are_closed_with_them(tmp_path):
+    gc.collect()  # of what other tests left
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(20):
+        Counted(tmp_path / "a", noise(24, 32)).read((2, 2, 8, 8))
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) <= before
+
+
+def test_a_drive_that_gives_less_than_was_asked_for_is_asked_again_and_one_that_fails_is_named(tmp_path, monkeypatch):
+    pixels = noise(24, 32)
+    counted = Counted(tmp_path / "a", pixels)
+    whole = os.pread
+    monkeypatch.setattr(os, "pread", lambda descriptor, count, offset: whole(descriptor, min(count, 100), offset))
+    np.testing.assert_array_equal(counted.read((0, 0, 32, 24))[0], pixels)
+
+    def fails(*_):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "pread", fails)
+    with pytest.raises(PixelAccessError, match=r"file must be readable; got: .*Input/output error.*a\)\. Check the drive"):
+        Counted(tmp_path / "a", pixels).read((0, 0, 32, 24))
