@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import imagecodecs
+import numpy as np
 
 from idx._typing import RGBArray
 
@@ -15,6 +16,7 @@ RGB, YCBCR = 2, 3
 _END_OF_IMAGE = b"\xff\xd9"
 START_OF_IMAGE = b"\xff\xd8"
 APP14 = 0xEE
+FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _APP0, _START_OF_SCAN = 0xE0, 0xDA
 
 
@@ -55,18 +57,39 @@ def decode_jpeg(block: bytes, *, colorspace: int, tables: bytes | None = None, o
     Raises
     ------
     ValueError
-        If the stream is cut off. libjpeg itself only warns, and paints the rest grey.
+        If the stream is cut off (libjpeg itself only warns, and paints the rest grey), is larger than ``out``, or its samples have more than 8 bits.
     RuntimeError
         If it is damaged in a way that libjpeg sees.
     """
     check_ended(block)
     try:
-        return imagecodecs.jpeg8_decode(block, tables=tables, colorspace=colorspace, outcolorspace=RGB, out=out)
+        pixels: RGBArray = imagecodecs.jpeg8_decode(block, tables=tables, colorspace=colorspace, outcolorspace=RGB, out=out)
     except ValueError:
         if out is None:
             raise
-        # The last strip or frame of a level may be stored smaller than the others.
+        # The last strip or frame of a level may be stored smaller than the others; a larger one is damaged, and may fill the memory.
+        width, height = frame_size(block)
+        if height > out.shape[0] or width > out.shape[1]:
+            raise ValueError(f"{width} x {height} px instead of {out.shape[1]} x {out.shape[0]}") from None
         return decode_jpeg(block, colorspace=colorspace, tables=tables)
+    if pixels.dtype != np.uint8:
+        raise ValueError("samples of more than 8 bits")
+    return pixels
+
+
+def frame_size(stream: bytes) -> tuple[int, int]:
+    """Width and height that a stream states.
+
+    Raises
+    ------
+    ValueError
+        If its header is damaged or cut off.
+    """
+    for code, start, _ in segments(stream):
+        if code in FRAME_HEADERS and start + 9 <= len(stream):
+            height, width = struct.unpack_from(">HH", stream, start + 5)
+            return width, height
+    raise ValueError("JPEG stream without a frame header")
 
 
 def marked_colorspace(header: bytes) -> int | None:

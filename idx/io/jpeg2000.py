@@ -61,10 +61,12 @@ def decode_jpeg2000(block: bytes, *, is_ycbcr: bool, out: RGBArray | None = None
     Raises
     ------
     ValueError
-        If the stream does not hold three 8-bit components.
+        If the stream does not hold three 8-bit components, or is larger than ``out``.
     RuntimeError
         If it is damaged.
     """
+    if out is not None:
+        _check_fits(block, out)
     step = _chroma_step(block) if is_ycbcr else (1, 1)
     if step != (1, 1):  # OpenJPEG converts subsampled streams only.
         return _undo_truncating_conversion(_wide_rgb(block), step[0], out)
@@ -74,6 +76,18 @@ def decode_jpeg2000(block: bytes, *, is_ycbcr: bool, out: RGBArray | None = None
 
         ycbcr_to_rgb(pixels, pixels)
     return pixels
+
+
+def _check_fits(block: bytes, out: RGBArray) -> None:
+    """Refuse a picture that is larger than its place: it is damaged, and may fill the memory."""
+    width = height = 0
+    if block[:4] == b"\xff\x4f\xff\x51" and len(block) >= _FIRST_COMPONENT:
+        right, bottom, left, top = struct.unpack_from(">4I", block, 8)
+        width, height = right - left, bottom - top
+    elif (at := block.find(b"ihdr", 0, 256)) >= 0 and at + 12 <= len(block):
+        height, width = struct.unpack_from(">2I", block, at + 4)
+    if height > out.shape[0] or width > out.shape[1]:
+        raise ValueError(f"{width} x {height} px instead of {out.shape[1]} x {out.shape[0]}")
 
 
 def _components(block: bytes, out: RGBArray | None) -> RGBArray:

@@ -23,7 +23,7 @@ import numpy as np
 from idx._optional import require
 from idx._typing import RGBArray
 from idx.errors import FormatError, MissingDependency
-from idx.io.jpeg import APP14, RGB, START_OF_IMAGE, JpegTiles, check_ended, segments
+from idx.io.jpeg import APP14, FRAME_HEADERS, RGB, START_OF_IMAGE, JpegTiles, check_ended, segments
 from idx.io.jpeg2000 import Jpeg2000Tiles
 from idx.io.slides_tiles import WHITE, checked_batch
 from idx.io.stored_tiles import StoredTiles, paste
@@ -37,7 +37,6 @@ SAME_PICTURE_LEVELS = 5.0
 """Mean grey levels by which two decoders' pictures of a tile may differ: interpolation of chroma makes one or two, a wrong colour space tens."""
 
 _ADOBE_YCBCR = b"\xff\xee\x00\x0eAdobe" + bytes((0, 100, 0, 0, 0, 0, 1))
-_FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 _Key = tuple[int, int]
 """Level, number of the stored tile."""
@@ -279,7 +278,7 @@ def has_subsampled_channels(block: bytes) -> bool:
         If its header is damaged.
     """
     for code, start, stop in segments(block):
-        if code in _FRAME_HEADERS:
+        if code in FRAME_HEADERS:
             # marker, length, depth, height, width, number of channels; then (id, sampling, table) of each
             return len(set(block[start + 11 : stop : 3])) > 1
     raise ValueError("JPEG stream without a frame header")

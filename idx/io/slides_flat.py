@@ -16,14 +16,13 @@ import tifffile
 from idx._typing import Pair, RGBArray
 from idx.errors import FormatError, PixelAccessError
 from idx.io.color import on_white
-from idx.io.jpeg import check_ended
+from idx.io.jpeg import FRAME_HEADERS, check_ended
 from idx.io.slides_tiff import READ_ERRORS, has_premultiplied_alpha, has_rgb, resolution_mpp
 from idx.io.slides_tiles import WHITE, Identity, check_unchanged, checked_batch, identity
 from idx.slide import Level, TileRect
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 JPEG_SIGNATURE = b"\xff\xd8\xff"
-_FRAME_MARKERS = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _STANDALONE_MARKERS = {0x01, *range(0xD0, 0xD8)}
 
 
@@ -104,7 +103,7 @@ def _jpeg_header(content: bytes, path: Path) -> FlatHeader:
         segment = content[position + 4 : position + 2 + length]
         if marker == 0xE2 and segment[:12] == b"ICC_PROFILE\0":
             profile += segment[14:]
-        if marker in _FRAME_MARKERS:
+        if marker in FRAME_HEADERS:
             if segment[0] != 8 or segment[5] != 3:
                 raise _refuse(f"{segment[5]} x {segment[0]}-bit components", path)
             return FlatHeader("jpeg", int.from_bytes(segment[3:5], "big"), int.from_bytes(segment[1:3], "big"), None, profile or None)
